@@ -1,0 +1,1 @@
+"""The record: models, one contract, and the homes that keep it."""

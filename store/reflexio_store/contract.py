@@ -1,0 +1,270 @@
+"""The one contract that every home of the record keeps, and the plain values it speaks in.
+
+A home is thread-safe. Its methods raise only :class:`~reflexio_store.errors.ReflexioError`; a driver's own error is
+the cause. Writes are atomic: a method that raises has changed nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any, Generic, Literal, Protocol, TypeVar, runtime_checkable
+
+from .models import (
+    Evidence,
+    GetInteractionsRequest,
+    GetRequestsRequest,
+    GetRequestsResponse,
+    Interaction,
+    Learning,
+    LearningKind,
+    LearningQuery,
+    RequestData,
+    SearchInteractionRequest,
+    UserPlaybook,
+    UserProfile,
+)
+from .records import TurnRecord
+
+L = TypeVar("L", bound=Learning, covariant=True)
+
+
+@dataclass(frozen=True, slots=True)
+class Scored(Generic[L]):
+    """A learning found by a search. ``score`` is BM25-like (higher is better, comparable within one answer);
+    ``coverage`` is the share (0 to 1) of the query's weight, by rarity of its words, that the learning covers."""
+
+    learning: L
+    score: float
+    coverage: float
+
+
+@dataclass(frozen=True, slots=True)
+class Receipt:
+    """What a delete removed: rows that were there and are gone."""
+
+    requests: int = 0
+    interactions: int = 0
+    profiles: int = 0
+    user_playbooks: int = 0
+    jobs: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """One itemised change that an extractor proposes.
+
+    ``add`` needs ``learning`` (its id is ignored); ``update`` needs ``learning`` whose id names the one to change;
+    ``retire`` needs ``kind`` and ``learning_id``. ``evidence`` names the messages it rests on: a change of which no
+    evidence exists any more is not applied.
+    """
+
+    action: Literal["add", "update", "retire"]
+    kind: Literal["profile", "user_playbook"]
+    learning: UserProfile | UserPlaybook | None = None
+    learning_id: str = ""
+    evidence: tuple[Evidence, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Applied:
+    """What became of a list of changes; ``dropped`` had no evidence left or named an unknown learning."""
+
+    profiles_added: int = 0
+    profiles_updated: int = 0
+    playbooks_added: int = 0
+    playbooks_updated: int = 0
+    retired: int = 0
+    dropped: int = 0
+
+    def __add__(self, other: Applied) -> Applied:
+        return Applied(*(getattr(self, name) + getattr(other, name) for name in self.__dataclass_fields__))
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """A piece of work that this process holds until ``lease_until_us`` (epoch microseconds).
+
+    ``generation`` counts the turns that asked for the work: a job that was asked for again while it ran stays ready.
+    """
+
+    user_id: str
+    kind: str
+    key: str
+    token: str
+    attempts: int
+    generation: int
+    lease_until_us: int
+    payload: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class JobState:
+    """Where a job stands: ``ready``, ``running``, ``done`` or ``dead``. ``result`` is what the last run noted."""
+
+    user_id: str
+    kind: str
+    key: str
+    state: str
+    attempts: int
+    due_us: int
+    last_error: str = ""
+    result: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One line of a health check. ``level`` is ``ok``, ``warning`` or ``error``."""
+
+    level: Literal["ok", "warning", "error"]
+    subject: str
+    message: str
+
+
+class Requests(Protocol):
+    """The record of turns."""
+
+    def add_turns(self, turns: Sequence[TurnRecord], *, learn_after: float | None = 0.0) -> int:
+        """Store turns in one transaction and return how many were new. A known request_id is left as it is.
+
+        With ``learn_after`` (seconds), the job that learns from each turn's session falls due so long after this
+        call (at once where the turn's options say ``force_extraction`` or ``session_finished``); None makes no job.
+        Turns without a user, or marked ``evaluation_only``, make none.
+        """
+        ...
+
+    def get_requests(self, query: GetRequestsRequest) -> GetRequestsResponse:
+        """Sessions with their requests, newest first, one page of them."""
+        ...
+
+    def read_session(self, user_id: str, session_id: str) -> list[RequestData]:
+        """The whole session of one user, oldest request first."""
+        ...
+
+    def get_interactions(self, query: GetInteractionsRequest) -> list[Interaction]:
+        """Interactions of one user, newest first."""
+        ...
+
+    def search_interactions(self, query: SearchInteractionRequest) -> list[Interaction]:
+        """Interactions of one user that match, best first. What was stored before the call is found."""
+        ...
+
+    def delete_requests(self, request_ids: Sequence[str], *, user_id: str | None = None) -> Receipt:
+        """Delete requests, and the learnings that rested on them alone."""
+        ...
+
+    def delete_session(self, session_id: str, *, user_id: str | None = None) -> Receipt:
+        """Delete a session (of one user where one is given), and the learnings that rested on it alone."""
+        ...
+
+    def delete_user(self, user_id: str) -> Receipt:
+        """Delete everything held on one user."""
+        ...
+
+
+class Learnings(Protocol):
+    """What was learned."""
+
+    def add_learnings(self, learnings: Sequence[Learning]) -> list[str]:
+        """Store learnings of any kind in one transaction and return their ids (as text), in order.
+
+        An empty id is made; a known one (of the same user) is replaced. Evidence is kept as given.
+        """
+        ...
+
+    def get_learnings(self, kind: LearningKind, query: LearningQuery) -> list[Learning]:
+        """Learnings of one kind, newest first; ``query.query`` is ignored here."""
+        ...
+
+    def search_learnings(self, kind: LearningKind, query: LearningQuery) -> list[Scored[Learning]]:
+        """Learnings of one kind that match ``query.query``, best first (``top_k`` 10 when not given).
+
+        For profiles and user playbooks a ``user_id`` is required: without one the answer is empty.
+        """
+        ...
+
+    def update_learning(
+        self, kind: LearningKind, learning_id: str, fields: dict[str, Any], *, user_id: str | None = None
+    ) -> bool:
+        """Change some fields of a learning; False if there is none of that id."""
+        ...
+
+    def delete_learnings(self, kind: LearningKind, ids: Sequence[str] | None, *, user_id: str | None = None) -> int:
+        """Delete learnings by id (all of the kind, or of the user, where ``ids`` is None); how many were there."""
+        ...
+
+    def apply(self, user_id: str, changes: Sequence[Change]) -> Applied:
+        """Apply an extractor's changes in one transaction.
+
+        Evidence whose request is no longer stored is dropped; a change left without evidence is not applied. To
+        ``update`` adds to the evidence of the learning. ``retire`` marks it superseded.
+        """
+        ...
+
+
+class Jobs(Protocol):
+    """Durable work with leases: at least once, so handlers are idempotent."""
+
+    def claim_job(self, kind: str, *, lease_seconds: float) -> Job | None:
+        """Take the job that has been due longest, or one whose lease ran out; None if there is none."""
+        ...
+
+    def extend_job(self, job: Job, *, lease_seconds: float) -> bool:
+        """Keep a job for longer; False if it was lost to another worker."""
+        ...
+
+    def finish_job(self, job: Job, result: dict[str, Any]) -> bool:
+        """Note a job as done with its result (or ready again, if it was asked for meanwhile); False if lost."""
+        ...
+
+    def fail_job(self, job: Job, error: str, *, retry_after: float | None) -> bool:
+        """Note a failure: due again after ``retry_after`` seconds, or dead where that is None; False if lost."""
+        ...
+
+    def hasten_jobs(self, kind: str, *, user_id: str | None = None, key: str | None = None) -> int:
+        """Make waiting jobs due now; how many."""
+        ...
+
+    def job_states(
+        self,
+        kind: str,
+        *,
+        user_id: str | None = None,
+        key: str | None = None,
+        states: Sequence[str] | None = None,
+        limit: int = 1000,
+    ) -> list[JobState]:
+        """Where jobs stand, the one due first first."""
+        ...
+
+    def retry_dead_jobs(self, kind: str) -> int:
+        """Make dead jobs ready again; how many."""
+        ...
+
+
+@runtime_checkable
+class Store(Requests, Learnings, Jobs, Protocol):
+    """A home of the record: requests, learnings and jobs behind one URL."""
+
+    @property
+    def url(self) -> str:
+        """Where the record is, without any password."""
+        ...
+
+    @property
+    def kind(self) -> str:
+        """``sqlite``, ``postgresql`` or ``remote``."""
+        ...
+
+    def counts(self) -> dict[str, int]:
+        """Rows by what they are: ``sessions, requests, interactions, profiles, user_playbooks, agent_playbooks``,
+        and jobs as ``jobs_ready, jobs_running, jobs_dead``."""
+        ...
+
+    def check(self) -> list[Finding]:
+        """Look for what is wrong: integrity, schema version, known faults of the driver."""
+        ...
+
+    def close(self) -> None:
+        """Release every connection. Closing twice is fine; using a closed store raises."""
+        ...

@@ -1,0 +1,40 @@
+"""Identifiers: all are made by the client, so that inserts are idempotent and no home needs a sequence."""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+
+_EPOCH_2024 = 1_704_067_200
+_lock = threading.Lock()
+_last_int = 0
+
+
+def uuid7() -> str:
+    """A new UUID version 7 (RFC 9562, section 5.7) as text: 48 bits of milliseconds, then random bits."""
+    value = (time.time_ns() // 1_000_000) << 80 | int.from_bytes(os.urandom(10), "big")
+    value = value & ~(0xF << 76) | 0x7 << 76
+    value = value & ~(0x3 << 62) | 0x2 << 62
+    text = f"{value:032x}"
+    return f"{text[:8]}-{text[8:12]}-{text[12:16]}-{text[16:20]}-{text[20:]}"
+
+
+def new_int_id() -> int:
+    """A new integer id below 2**53 (safe in JSON): seconds since 2024, then 22 random bits; rising in a process."""
+    global _last_int
+    with _lock:
+        made = (int(time.time()) - _EPOCH_2024) << 22 | int.from_bytes(os.urandom(3), "big") >> 2
+        _last_int = made if made > _last_int else _last_int + 1
+        return _last_int
+
+
+def interaction_id(request_id: str, index: int) -> int:
+    """The integer id of interaction ``index`` (0 to 1023) of a request: the same on every home and every retry.
+
+    53 bits of a hash of the request id, then 10 bits of index: positive, below 2**63.
+    """
+    import hashlib  # not needed for capture, which is to import quickly
+
+    digest = hashlib.blake2b(request_id.encode("utf-8", "surrogatepass"), digest_size=8).digest()
+    return (int.from_bytes(digest, "big") >> 11) << 10 | (index & 0x3FF)

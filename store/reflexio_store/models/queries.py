@@ -1,0 +1,221 @@
+"""The bodies and answers of get, search, update and delete."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Annotated, Any, Literal
+
+from pydantic import BeforeValidator, Field, model_validator
+
+from .interactions import Interaction, Session, Value
+from .learnings import AgentPlaybook, EntityType, PlaybookStatus, ProfileTimeToLive, Status, UserPlaybook, UserProfile
+from .publish import NonBlank, Source
+
+SearchMode = Literal["fts", "vector", "hybrid"]
+ShortId = Annotated[str, Field(max_length=255)]
+
+
+def _time(value: Any) -> Any:
+    """Epoch numbers and ISO text become datetimes; one without a zone is read in the local zone (wire fact)."""
+    if isinstance(value, datetime) and value.tzinfo is None:
+        return value.astimezone()
+    if isinstance(value, str):
+        parsed = datetime.fromisoformat(value)
+        return parsed.astimezone() if parsed.tzinfo is None else parsed
+    return value
+
+
+Time = Annotated[datetime, BeforeValidator(_time)]
+
+
+class _Window(Value):
+    """A half-open window of time: ``start_time <= t < end_time``."""
+
+    start_time: Time | None = None
+    end_time: Time | None = None
+
+    @model_validator(mode="after")
+    def _ordered(self) -> _Window:
+        if self.start_time and self.end_time and self.end_time <= self.start_time:
+            raise ValueError("end_time must be after start_time")
+        return self
+
+
+class GetRequestsRequest(_Window):
+    """Filters apply to requests; ``top_k``, ``offset`` and ``cursor`` count sessions.
+
+    *Ours*: ``cursor``, the ``next_cursor`` of the page before; paging by it is stable while turns arrive.
+    """
+
+    user_id: str | None = None
+    request_id: str | None = None
+    session_id: str | None = None
+    source: Source | None = None
+    top_k: int | None = Field(default=30, gt=0)
+    offset: int = Field(default=0, ge=0)
+    cursor: str | None = None
+
+
+class GetRequestsResponse(Value):
+    """Sessions, the one with the newest request first; in each, requests newest first, interactions oldest first.
+
+    ``next_cursor`` (*ours*) is None on the last page, and ``has_more`` is exact.
+    """
+
+    success: bool = True
+    sessions: list[Session] = Field(default_factory=list)
+    has_more: bool = False
+    msg: str | None = None
+    next_cursor: str | None = None
+
+
+class GetInteractionsRequest(_Window):
+    """Interactions of one user, newest first."""
+
+    user_id: NonBlank
+    top_k: int | None = Field(default=30, gt=0)
+
+
+class SearchInteractionRequest(_Window):
+    """Interactions of one user that match ``query`` (best first), or the ``most_recent_k`` newest."""
+
+    user_id: NonBlank
+    request_id: str | None = None
+    query: str | None = None
+    top_k: int | None = Field(default=10, gt=0)
+    most_recent_k: int | None = Field(default=None, gt=0)
+    search_mode: SearchMode = "hybrid"
+
+
+class InteractionsResponse(Value):
+    """Answer of ``get_interactions`` and ``search_interactions``."""
+
+    success: bool = True
+    interactions: list[Interaction] = Field(default_factory=list)
+    msg: str | None = None
+
+
+class LearningQuery(_Window):
+    """Which learnings of one kind: every filter that is given must hold.
+
+    Without a ``status_filter`` only current learnings match; in the list, None stands for current. Expired ones
+    never match. ``query`` makes it a search, best match first; without it the newest come first.
+    ``source_request_id`` keeps learnings that have evidence in that request.
+    """
+
+    user_id: str | None = None
+    ids: list[str] | None = None
+    query: str | None = None
+    agent_version: str | None = None
+    playbook_name: str | None = None
+    source: str | None = None
+    tags: list[str] | None = None
+    source_request_id: str | None = None
+    status_filter: list[Status | None] | None = None
+    playbook_status_filter: list[PlaybookStatus] | None = None
+    profile_time_to_live: ProfileTimeToLive | None = None
+    top_k: int | None = Field(default=None, gt=0)
+
+
+class ProfilesResponse(Value):
+    """Answer of ``get_profiles`` and ``search_user_profiles``."""
+
+    success: bool = True
+    user_profiles: list[UserProfile] = Field(default_factory=list)
+    msg: str | None = None
+
+
+class UserPlaybooksResponse(Value):
+    """Answer of ``get_user_playbooks`` and ``search_user_playbooks``."""
+
+    success: bool = True
+    user_playbooks: list[UserPlaybook] = Field(default_factory=list)
+    msg: str | None = None
+
+
+class AgentPlaybooksResponse(Value):
+    """Answer of ``get_agent_playbooks`` and ``search_agent_playbooks``."""
+
+    success: bool = True
+    agent_playbooks: list[AgentPlaybook] = Field(default_factory=list)
+    msg: str | None = None
+
+
+class ConversationTurn(Value):
+    """One earlier message, given to a search for context."""
+
+    role: NonBlank
+    content: NonBlank
+
+
+class UnifiedSearchRequest(Value):
+    """One query over the three kinds of learnings, within one user and one agent version.
+
+    Without ``user_id`` nothing personal is returned; without ``agent_playbook_status_filter`` only approved agent
+    playbooks are.
+    """
+
+    query: NonBlank
+    top_k: int = Field(default=5, ge=1, le=100)
+    threshold: float | None = Field(default=None, ge=0, le=1)
+    agent_version: str | None = None
+    playbook_name: str | None = None
+    user_id: ShortId | None = None
+    source: str | None = None
+    tags: list[str] | None = None
+    entity_types: list[EntityType] | None = None
+    agent_playbook_status_filter: list[PlaybookStatus] | None = None
+    conversation_history: list[ConversationTurn] | None = None
+    search_mode: SearchMode = "hybrid"
+    request_id: ShortId | None = None
+    session_id: ShortId | None = None
+
+
+class UnifiedSearchResponse(Value):
+    """Answer of ``search``: each list is ordered, best match first."""
+
+    success: bool = True
+    profiles: list[UserProfile] = Field(default_factory=list)
+    agent_playbooks: list[AgentPlaybook] = Field(default_factory=list)
+    user_playbooks: list[UserPlaybook] = Field(default_factory=list)
+    reformulated_query: str | None = None
+    msg: str | None = None
+    degraded: bool = False
+    search_mode_effective: SearchMode | None = None
+
+
+class DeleteResponse(Value):
+    """Answer of ``delete_request`` and of the deletes of single learnings. ``success`` is False for an unknown id."""
+
+    success: bool
+    message: str = ""
+
+
+class DeleteSessionResponse(DeleteResponse):
+    """Answer of ``delete_session``. The learning counts are *ours*: what had no other evidence."""
+
+    deleted_requests_count: int = 0
+    deleted_profiles_count: int = 0
+    deleted_playbooks_count: int = 0
+
+
+class BulkDeleteResponse(DeleteResponse):
+    """Answer of the deletes of many; ``deleted_count`` counts what was there and is gone."""
+
+    deleted_count: int = 0
+
+
+class AddResponse(Value):
+    """Answer of the adds. ``ids`` (*ours*) are the ids of what was added, as text, in the order given."""
+
+    success: bool = True
+    message: str = ""
+    added_count: int = 0
+    ids: list[str] = Field(default_factory=list)
+
+
+class UpdateResponse(Value):
+    """Answer of the updates. ``success`` is False for an unknown id."""
+
+    success: bool
+    msg: str | None = None
