@@ -1,0 +1,1 @@
+"""A turn under construction, and the ways to make one."""

@@ -1,0 +1,259 @@
+"""Which argument is the user's message, and which result the agent's answer."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+from reflexio_middleware.capture.messages import (
+    Message,
+    is_conversation,
+    is_message,
+    new_user_messages,
+    read_message,
+)
+from reflexio_middleware.capture.snapshot import MAX_TEXT, as_text
+
+_TEXT_NAMES: Final = (
+    "message", "question", "query", "prompt", "user_message", "user_input", "input", "text", "content", "inputs", "q",
+    "msg", "utterance", "task", "request",
+)  # fmt: skip
+_LIST_NAMES: Final = ("messages", "conversation", "chat_history", "history")
+_ANSWER_NAMES: Final = ("output", "answer", "response", "output_text", "content", "text", "result", "reply", "message")
+_NOT_A_MESSAGE: Final = ("_id", "_key", "_name", "_version", "_model")
+
+
+@dataclass(slots=True)
+class Given:
+    """What a call was given: the ``new`` user messages and the ``last`` message of any role.
+
+    ``conversation`` is the list that it was handed, with its length then: agents often append to it as they work.
+    """
+
+    new: list[Message] = field(default_factory=list)
+    last: Message | None = None
+    conversation: Sequence[Any] = ()
+    length: int = 0
+
+    def appended(self) -> list[Message]:
+        """The messages that the call appended to the list it was handed."""
+        return [read_message(item) for item in self.conversation[self.length :]]
+
+
+class InputReader:
+    """Reads the user's new messages from the arguments of a call; what a function looks like is read once."""
+
+    __slots__ = ("_choose", "_names", "_skip_first", "_variadic")
+
+    def __init__(self, fn: Callable[..., Any], choose: str | Callable[..., Any] | None) -> None:
+        self._choose = choose
+        parameters = _parameters(fn)
+        self._names = [p.name for p in parameters if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)]
+        self._skip_first = bool(self._names) and self._names[0] in ("self", "cls")
+        self._variadic = [p.name for p in parameters if p.kind is p.VAR_KEYWORD]
+        known = [p.name for p in parameters]
+        if isinstance(choose, str) and known and choose not in known and not self._variadic:
+            raise TypeError(f"capture(input={choose!r}): no such parameter; the function has: {', '.join(known)}")
+
+    def read(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Given:
+        """What the call was given. Nothing is consumed: iterators and files are left alone."""
+        if callable(self._choose):
+            return _messages(self._choose(*args, **kwargs))
+        named = dict(zip(self._names, args, strict=False))
+        named.update(kwargs)
+        if self._skip_first:
+            named.pop(self._names[0], None)
+        if self._choose is not None:
+            return _messages(named.get(self._choose))
+        extra = args[len(self._names) :]
+        return _messages(_find({**named, **{f"*{at}": value for at, value in enumerate(extra)}}))
+
+
+def _parameters(fn: Callable[..., Any]) -> list[inspect.Parameter]:
+    try:
+        return list(inspect.signature(fn).parameters.values())
+    except (TypeError, ValueError):
+        return []
+
+
+def _find(named: Mapping[str, Any]) -> Any:
+    """A text argument of a usual name, else a conversation, else a mapping that holds either, else any text."""
+    for name in _TEXT_NAMES:
+        value = named.get(name)
+        if isinstance(value, str) or (value is not None and is_message(value)):
+            return value
+    text = _any_text(named)
+    for name in (*_LIST_NAMES, *named):
+        if is_conversation(named.get(name)) and (text is None or new_user_messages(named[name])):
+            return named[name]
+    for value in named.values():
+        inner = _inside(value)
+        if inner is not None:
+            return inner
+    return text
+
+
+def _any_text(named: Mapping[str, Any]) -> str | None:
+    """The first text argument whose name is none of an id, a key or a setting."""
+    for name, value in named.items():
+        if isinstance(value, str) and name != "id" and not name.endswith(_NOT_A_MESSAGE):
+            return value
+    return None
+
+
+def _inside(value: Any) -> Any:
+    if is_message(value):
+        return value
+    if not isinstance(value, Mapping):
+        return None
+    for name in (*_LIST_NAMES, *_TEXT_NAMES):
+        inner = value.get(name)
+        if is_conversation(inner) or isinstance(inner, str):
+            return inner
+    return None
+
+
+def _messages(value: Any) -> Given:
+    if value is None:
+        return Given()
+    if is_conversation(value):
+        return Given(new_user_messages(value), read_message(value[-1]), value, len(value))
+    if isinstance(value, Mapping) and not is_message(value):
+        inner = _inside(value)
+        if inner is not None:
+            return _messages(inner)
+    message = read_message(value)
+    return Given([message] if message.role not in ("assistant", "tool", "system") else [], message)
+
+
+class Answer:
+    """Gathers what a call gave: its result, or the items it streamed (texts joined, at most a million characters)."""
+
+    __slots__ = ("_chosen", "_items", "_size", "_streamed")
+
+    def __init__(self, output: str | Callable[[Any], Any] | None) -> None:
+        self._chosen = output
+        self._items: list[Any] = []
+        self._size = 0
+        self._streamed = False
+
+    def add(self, item: Any) -> None:
+        """Take one streamed item; texts beyond the limit, and other items beyond 10,000, are not kept."""
+        self._streamed = True
+        chunk = item if self._chosen is not None else _chunk(item)
+        if isinstance(chunk, str):
+            self._size += len(chunk)
+            if self._items and isinstance(self._items[-1], _Text):
+                self._items[-1].add(chunk)
+                return
+            chunk = _Text(chunk)
+        if self._size <= MAX_TEXT and len(self._items) < 10_000:
+            self._items.append(chunk)
+
+    def result(self, returned: Any) -> Any:
+        """The value that holds the answer. The return value of a generator counts only if nothing was streamed."""
+        value = returned
+        if self._streamed:
+            items = [str(item) if isinstance(item, _Text) else item for item in self._items]
+            value = items if self._chosen is not None and callable(self._chosen) else _join(items)
+        if value is None or self._chosen is None:
+            return value
+        if callable(self._chosen):
+            return self._chosen(value)
+        return value.get(self._chosen) if isinstance(value, Mapping) else getattr(value, self._chosen, None)
+
+
+class _Text:
+    """A text that grows by pieces."""
+
+    __slots__ = ("_pieces", "_size")
+
+    def __init__(self, first: str) -> None:
+        self._pieces, self._size = [first], len(first)
+
+    def add(self, piece: str) -> None:
+        if self._size <= MAX_TEXT:
+            self._pieces.append(piece)
+            self._size += len(piece)
+
+    def __str__(self) -> str:
+        return "".join(self._pieces)
+
+
+def _chunk(item: Any) -> Any:
+    """The text of a streamed item where it is one: text, a chat chunk, or an object or mapping that holds text."""
+    if isinstance(item, str):
+        return item
+    choices = item.get("choices") if isinstance(item, Mapping) else getattr(item, "choices", None)
+    if isinstance(choices, Sequence) and choices:
+        delta = choices[0].get("delta") if isinstance(choices[0], Mapping) else getattr(choices[0], "delta", None)
+        text = delta.get("content") if isinstance(delta, Mapping) else getattr(delta, "content", None)
+        return text if isinstance(text, str) else ""
+    if str(getattr(item, "type", "")).endswith("MessageChunk"):
+        return read_message(item).text
+    if is_message(item):
+        return item
+    text = item.get("text") or item.get("content") if isinstance(item, Mapping) else getattr(item, "text", None)
+    return text if isinstance(text, str) else item
+
+
+def _join(items: list[Any]) -> Any:
+    kept = [item for item in items if not isinstance(item, str) or item]
+    if all(isinstance(item, str) for item in kept):
+        return "".join(kept)
+    return kept if all(isinstance(item, str) or is_message(item) for item in kept) else kept[-1]
+
+
+def read_answer(value: Any, given: Given) -> list[Message]:
+    """The agent's messages: those appended to the conversation it was handed, and those in its result.
+
+    Of a result that repeats the conversation, only what came after what was given.
+    """
+    worked = [message for message in given.appended() if message.role != "system"]
+    answer = _read_result(value, given)
+    said = {(message.role, message.text) for message in worked if message.text}
+    if worked and any(message.tools for message in answer):
+        return worked if any(message.tools for message in worked) else answer
+    return worked + [message for message in answer if (message.role, message.text) not in said]
+
+
+def _read_result(value: Any, given: Given) -> list[Message]:
+    value = _unwrap(value)
+    if value is None or (isinstance(value, str) and not value):
+        return []
+    if is_message(value) and not isinstance(value, tuple):
+        message = read_message(value)
+        message.role = "assistant" if message.role == "user" else message.role
+        return [message]
+    if isinstance(value, list) and value and all(isinstance(item, str) or is_message(item) for item in value):
+        return _after([_answer_of(item) for item in value], given.last)
+    return [Message("assistant", as_text(value), [])]
+
+
+def _answer_of(item: Any) -> Message:
+    return Message("assistant", item, []) if isinstance(item, str) else read_message(item)
+
+
+def _after(messages: list[Message], given: Message | None) -> list[Message]:
+    if given is not None:
+        for at in reversed(range(len(messages))):
+            if messages[at].role == given.role and messages[at].text == given.text and not messages[at].tools:
+                return messages[at + 1 :]
+    return [message for message in messages if message.role not in ("user", "system")]
+
+
+def _unwrap(value: Any) -> Any:
+    """The part of a result that holds the answer: of the usual response objects and mappings."""
+    choices = value.get("choices") if isinstance(value, Mapping) else getattr(value, "choices", None)
+    if isinstance(choices, Sequence) and not isinstance(choices, str) and choices:
+        first = choices[0]
+        return first.get("message") if isinstance(first, Mapping) else getattr(first, "message", None)
+    if isinstance(value, Mapping) and not is_message(value):
+        for name in ("messages", *_ANSWER_NAMES):
+            inner = value.get(name)
+            if is_conversation(inner) or (name != "messages" and isinstance(inner, str)):
+                return inner
+    text = getattr(value, "output_text", None)
+    return text if isinstance(text, str) else value

@@ -1,0 +1,199 @@
+"""Chat messages of any framework, read as interactions: what is new in this turn, and who said it.
+
+A message is a dictionary in OpenAI form, an object with ``type`` or ``role`` (LangChain, OpenAI SDK), a
+``(role, text)`` pair, or plain text (a user's). Nothing is imported from any framework: they are
+told apart by their attributes.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+import orjson
+
+from reflexio_middleware.capture.snapshot import as_text, cut, snapshot
+from reflexio_store.records import InteractionRecord
+
+MEMORY_TAG: Final = "reflexio_memory"
+"""The tag around text that recall puts into a prompt. What stands inside is never stored as anybody's words."""
+
+_INJECTED: Final = re.compile(rf"\s*<{MEMORY_TAG}\b[^>]*>.*?</{MEMORY_TAG}>\s*", re.DOTALL)
+_ROLES: Final = {
+    "human": "user", "HumanMessageChunk": "user",
+    "ai": "assistant", "AIMessageChunk": "assistant", "model": "assistant",
+    "ToolMessageChunk": "tool", "SystemMessageChunk": "system", "developer": "system",
+}  # fmt: skip
+_CHAT_ROLES: Final = frozenset({"user", "assistant", "tool", "system", "function"})
+
+
+@dataclass(slots=True)
+class Message:
+    """One message, whatever it came from. ``tools`` are the calls it makes; ``call_id`` is the call it answers."""
+
+    role: str
+    text: str
+    tools: list[dict[str, Any]]
+    call_id: str = ""
+    name: str = ""
+    status: str = ""
+
+
+def strip_injected(text: str) -> str:
+    """``text`` without the blocks that recall put into it."""
+    return _INJECTED.sub("\n", text).strip() if f"<{MEMORY_TAG}" in text else text
+
+
+def is_message(value: Any) -> bool:
+    """Whether ``value`` is a chat message (plain text is not)."""
+    if isinstance(value, Mapping):
+        return isinstance(value.get("role"), str) and ("content" in value or "tool_calls" in value)
+    if isinstance(value, tuple):
+        return len(value) == 2 and isinstance(value[0], str) and (value[0] in _ROLES or value[0] in _CHAT_ROLES)
+    return hasattr(value, "content") and isinstance(_role_of(value), str)
+
+
+def is_conversation(value: Any) -> bool:
+    """Whether ``value`` is a list of chat messages (an empty list is not)."""
+    return (
+        isinstance(value, Sequence)
+        and not isinstance(value, (str, bytes, tuple))
+        and bool(value)
+        and all(is_message(item) for item in (value[0], value[-1]))
+    )
+
+
+def read_message(value: Any) -> Message:
+    """``value`` as a :class:`Message`; anything that is none is read as a user's text."""
+    if isinstance(value, tuple) and len(value) == 2:
+        value = {"role": value[0], "content": value[1]}
+    if not is_message(value):
+        return Message("user", as_text(value), [])
+    get = value.get if isinstance(value, Mapping) else lambda key, default=None: getattr(value, key, default)
+    role = _role_of(value) or ""
+    calls = get("tool_calls") or ([get("function_call")] if get("function_call") else [])
+    return Message(
+        role=_ROLES.get(role, role),
+        text=text_of(value),
+        tools=[_call(call) for call in calls] if isinstance(calls, Sequence) else [],
+        call_id=str(get("tool_call_id") or ""),
+        name=str(get("name") or ""),
+        status=str(get("status") or "") if role in ("tool", "ToolMessageChunk") else "",
+    )
+
+
+def _role_of(value: Any) -> str | None:
+    if isinstance(value, Mapping):
+        role = value.get("role")
+    else:
+        role = getattr(value, "role", None) or getattr(value, "type", None)
+    return role if isinstance(role, str) else None
+
+
+def text_of(value: Any) -> str:
+    """The text of a message: its parts of text joined, media named by a marker such as ``[image]``."""
+    content = value.get("content") if isinstance(value, Mapping) else getattr(value, "content", None)
+    if isinstance(content, str):
+        return cut(content)
+    if content is None:
+        return ""
+    if isinstance(content, Sequence):
+        return cut("\n".join(part for part in map(_part, content) if part))
+    return as_text(content)
+
+
+def _part(part: Any) -> str:
+    if isinstance(part, str):
+        return part
+    get = part.get if isinstance(part, Mapping) else lambda key, default=None: getattr(part, key, default)
+    kind = str(get("type") or "")
+    text = get("text") or get("refusal")
+    if isinstance(text, str):
+        return text
+    if kind in ("tool_use", "tool_call", "function_call", "reasoning", "thinking", "tool_call_chunk"):
+        return ""  # calls are read from the message itself; reasoning is no answer
+    return f"[{kind.removeprefix('input_').removesuffix('_url') or type(part).__name__}]"
+
+
+def _call(call: Any) -> dict[str, Any]:
+    get = call.get if isinstance(call, Mapping) else lambda key, default=None: getattr(call, key, default)
+    inner = get("function")
+    if inner is not None:
+        read = inner.get if isinstance(inner, Mapping) else lambda key, default=None: getattr(inner, key, default)
+        name, arguments = read("name"), read("arguments")
+    else:
+        name, arguments = get("name"), get("args") if get("args") is not None else get("arguments")
+    return {"id": str(get("id") or ""), "name": str(name or "tool"), "input": arguments_of(arguments)}
+
+
+def arguments_of(arguments: Any) -> Any:
+    """The arguments of a tool call: JSON text decoded where it is an object, anything else as it is."""
+    if isinstance(arguments, str):
+        try:
+            decoded = orjson.loads(arguments)
+        except ValueError:
+            return cut(arguments)
+        return decoded if isinstance(decoded, (dict, list)) else cut(arguments)
+    return snapshot(arguments)
+
+
+def new_user_messages(conversation: Sequence[Any]) -> list[Message]:
+    """The user messages that nobody has answered yet: those after the last answer or tool result."""
+    found: list[Message] = []
+    for value in reversed(conversation):
+        message = read_message(value)
+        if message.role in ("assistant", "tool", "function"):
+            break
+        if message.role != "system":
+            found.append(message)
+    return found[::-1]
+
+
+def tool_record(name: str, given: Any = None, output: Any = None, status: str = "") -> dict[str, Any]:
+    """A tool call in the form in which it is stored: ``tool_data`` is ``{"input": ..., "output": ...}``."""
+    data: dict[str, Any] = {"input": given}
+    if output is not None or status:
+        data["output"] = output
+    return {"tool_name": name, "tool_data": data, "status": status[:100]}
+
+
+def interactions_of(messages: Sequence[Message], *, created_at: int) -> list[InteractionRecord]:
+    """Messages as interactions: a tool's result joins the call it answers; system messages are left out.
+
+    ``created_at`` is in epoch seconds.
+    """
+    made: list[InteractionRecord] = []
+    open_calls: dict[str, dict[str, Any]] = {}
+    for message in messages:
+        if message.role == "system":
+            continue
+        if message.role in ("tool", "function"):
+            _answer_call(message, open_calls, made, created_at)
+            continue
+        tools = []
+        for call in message.tools:
+            record = tool_record(call["name"], call["input"])
+            tools.append(record)
+            open_calls[call["id"] or f"{call['name']}#{len(open_calls)}"] = record
+        text = strip_injected(message.text)
+        if text or tools:
+            made.append(InteractionRecord(message.role or "user", text, created_at, tools))
+    return made
+
+
+def _answer_call(
+    message: Message, open_calls: dict[str, dict[str, Any]], made: list[InteractionRecord], created_at: int
+) -> None:
+    key = message.call_id if message.call_id in open_calls else ""
+    if not key:
+        key = next((key for key, call in open_calls.items() if call["tool_name"] == message.name), "")
+    record = open_calls.pop(key, None)
+    if record is None:
+        record = tool_record(message.name or "tool")
+        if not made or made[-1].role != "assistant":
+            made.append(InteractionRecord("assistant", "", created_at))
+        made[-1].tools_used.append(record)
+    record["tool_data"]["output"] = message.text
+    record["status"] = message.status or "success"

@@ -1,0 +1,270 @@
+"""A turn: a request under construction, in memory, from its first message until it is handed to its sink.
+
+At most one turn is current in a context: the outermost run is the turn, and what runs inside belongs to it.
+"""
+
+from __future__ import annotations
+
+import sys
+import time
+import weakref
+from collections.abc import Callable, Mapping, Sequence
+from contextvars import ContextVar, Token
+from types import TracebackType
+from typing import Any, Literal, Protocol
+
+from reflexio_middleware import scope as _scope
+from reflexio_middleware.capture.messages import (
+    Message,
+    arguments_of,
+    interactions_of,
+    read_message,
+    strip_injected,
+    tool_record,
+)
+from reflexio_middleware.capture.redaction import redact_turn
+from reflexio_middleware.capture.snapshot import as_text, cut, snapshot
+from reflexio_middleware.guard import count, guard, warn
+from reflexio_middleware.scope import Scope
+from reflexio_store.ids import uuid7
+from reflexio_store.records import MAX_INTERACTIONS, InteractionRecord, TurnRecord
+
+TurnStatus = Literal["completed", "partial", "cancelled", "interrupted", "error", "abandoned"]
+
+
+class Sink(Protocol):
+    """Where finished turns go. It must not raise and must not block."""
+
+    def put(self, turn: TurnRecord) -> bool:
+        """Take a turn; False if it had to be refused (counted there)."""
+        ...
+
+
+_current: ContextVar[weakref.ref[Turn] | None] = ContextVar("reflexio_turn", default=None)
+_scope.carry(_current)
+_default_sink: Callable[[], Sink] | None = None
+
+
+def set_default_sink(make: Callable[[], Sink] | None) -> None:
+    """Say where turns go whose scope names no client. Called once, by the package itself."""
+    global _default_sink
+    _default_sink = make
+
+
+def current_turn() -> Turn | None:
+    """The turn that runs in this context, or None."""
+    held = _current.get()
+    turn = held() if held else None
+    return None if turn is None or turn.finished else turn
+
+
+def activate(turn: Turn) -> Token[weakref.ref[Turn] | None]:
+    """Make ``turn`` the current one of this context; give the token to :func:`deactivate`."""
+    return _current.set(turn.reference)
+
+
+def deactivate(token: Token[weakref.ref[Turn] | None]) -> None:
+    """Undo :func:`activate`; in another context than that one's, nothing needs undoing."""
+    try:
+        _current.reset(token)
+    except ValueError:
+        _current.set(None)
+
+
+class Turn:
+    """One turn of an agent, being built. All methods are safe to call at any time and never raise.
+
+    Attributes:
+        request_id: The id under which the turn will be stored (UUIDv7, made when the turn begins).
+        scope: Whom and what it belongs to, fixed when the turn began.
+        status: How it stands; ``"completed"`` unless something else was said.
+    """
+
+    __slots__ = (
+        "__weakref__", "_interactions", "_retrieved", "_sink", "_started_ns", "_tools", "error", "finished", "options",
+        "reference", "request_id", "scope", "status",
+    )  # fmt: skip
+
+    def __init__(self, scope: Scope | None = None, sink: Sink | None = None) -> None:
+        self.request_id = uuid7()
+        self.scope = scope or _scope.current_session() or _scope.derive(None)
+        self.status: TurnStatus = "completed"
+        self.error = ""
+        self.finished = False
+        self.options: dict[str, Any] = {}
+        self.reference = weakref.ref(self)
+        self._sink = sink
+        self._started_ns = time.time_ns()
+        self._interactions: list[InteractionRecord] = []
+        self._tools: list[dict[str, Any]] = []
+        self._retrieved: list[dict[str, Any]] = []
+
+    def user(self, content: Any) -> None:
+        """Add what the user said: text, or anything (kept as JSON)."""
+        self.add("user", content)
+
+    def assistant(self, content: Any) -> None:
+        """Add what the agent answered. Tool calls noted since the last answer stand on it."""
+        self.add("assistant", content)
+
+    def add(self, role: str, content: Any = "", *, tools_used: Sequence[Mapping[str, Any]] = ()) -> None:
+        """Add one message. ``tools_used`` are ``{"tool_name", "tool_data", "status"}`` dictionaries."""
+        with guard("adding to a turn"):
+            tools = [snapshot(tool) for tool in tools_used]
+            if role.lower() in ("assistant", "agent", "ai"):
+                tools, self._tools = [*self._tools, *tools], []
+            self._append(InteractionRecord(role, strip_injected(as_text(content)), _now(), tools))
+
+    def tool(self, name: str, input: Any = None, output: Any = None, *, status: str = "success") -> None:  # noqa: A002
+        """Add a tool call. It stands on the assistant message that comes next (or on an empty one, at the end).
+
+        ``status`` is ``"success"`` or ``"error"``; then ``output`` is what went wrong.
+        """
+        with guard("adding to a turn"):
+            self._tools.append(tool_record(str(name), arguments_of(input), snapshot(output), status))
+
+    def add_messages(self, messages: Sequence[Any]) -> None:
+        """Add chat messages of any form (see ``reflexio_middleware.capture.messages``), results joined to calls."""
+        with guard("adding to a turn"):
+            self.add_read(read_message(message) for message in messages)
+
+    def add_read(self, messages: Any) -> None:
+        """Add messages that were read already."""
+        found: list[Message] = list(messages)
+        for record in interactions_of(found, created_at=_now()):
+            if record.role == "assistant" and self._tools:
+                record.tools_used, self._tools = [*self._tools, *record.tools_used], []
+            self._append(record)
+
+    def retrieved(self, learnings: Sequence[Mapping[str, Any]]) -> None:
+        """Note which learnings recall put into this turn's prompt: ``{"kind", "learning_id"}`` dictionaries."""
+        known = {(item["kind"], item["learning_id"]) for item in self._retrieved}
+        self._retrieved += [dict(item) for item in learnings if (item["kind"], item["learning_id"]) not in known]
+
+    def fail(self, error: BaseException) -> None:
+        """Note the exception that ended the turn; the status follows from its type."""
+        with guard("noting an error"):
+            self.status = status_of(error)
+            if self.status == "error":
+                self.error = cut(f"{type(error).__name__}: {error}", 10_000)
+
+    def finish(self, status: TurnStatus | None = None) -> None:
+        """Hand the turn to its sink. Later calls, and later additions, change nothing."""
+        if self.finished:
+            return
+        self.finished = True
+        with guard("finishing a turn"):
+            if status:
+                self.status = status
+            record = self._record()
+            if not record.interactions:
+                count("turns_empty")
+                return
+            redact_turn(record)
+            sink = self._sink or _sink_of(self.scope)
+            if sink is None:
+                count("turns_without_sink")
+            elif sink.put(record):
+                count("turns_captured")
+
+    def _append(self, record: InteractionRecord) -> None:
+        if self.finished:
+            count("late_additions")
+        elif len(self._interactions) >= MAX_INTERACTIONS - 1:
+            count("interactions_over_limit")
+        elif record.content or record.tools_used:
+            self._interactions.append(record)
+
+    def _record(self) -> TurnRecord:
+        made = self._interactions
+        if self._tools:
+            made.append(InteractionRecord("assistant", "", _now(), self._tools))
+        if self._retrieved and made:
+            holder = next((item for item in made if item.role.lower() == "assistant"), made[-1])
+            holder.retrieved_learnings = self._retrieved
+        where = self.scope
+        if not where.user_id:
+            count("turns_without_user")
+            warn("no-user", "reflexio: a turn without user_id was kept; nothing personal is learned from it. Name the "
+                 "user: `with session(..., user_id=...)`")  # fmt: skip
+        return TurnRecord(
+            request_id=self.request_id,
+            user_id=where.user_id,
+            session_id=where.session_id,
+            agent_version=where.agent_version,
+            source=where.source,
+            created_at_us=self._started_ns // 1000,
+            interactions=made,
+            status=self.status,
+            error=self.error,
+            metadata=snapshot(dict(where.metadata)) if where.metadata else {},
+            options=self.options,
+        )
+
+
+def _now() -> int:
+    return int(time.time())
+
+
+def _sink_of(scope: Scope) -> Sink | None:
+    if scope.client is not None:
+        sink: Sink = scope.client.sink
+        return sink
+    return _default_sink() if _default_sink else None
+
+
+def status_of(error: BaseException) -> TurnStatus:
+    """How a turn ended that this exception ended."""
+    if isinstance(error, GeneratorExit):
+        return "partial"
+    asyncio = sys.modules.get("asyncio")  # not imported for this: no task is cancelled before it is
+    if isinstance(error, KeyboardInterrupt) or (asyncio and isinstance(error, asyncio.CancelledError)):
+        return "cancelled"
+    return "interrupted" if getattr(type(error), "is_bubble_up", False) else "error"
+
+
+class turn:  # noqa: N801 - reads as a statement: `with turn(user_id="ann") as t:`
+    """One turn, built by hand: for agents that fit neither ``@capture`` nor an integration.
+
+    Use it as ``with`` or ``async with``; add to the :class:`Turn` that it gives. Inside of another turn it gives that
+    one: the outermost run is the turn. The arguments are those of :class:`~reflexio_middleware.session`.
+    """
+
+    def __init__(
+        self,
+        session_id: str | None = None,
+        *,
+        user_id: str | None = None,
+        agent_version: str | None = None,
+        source: str | None = None,
+        metadata: Mapping[str, Any] | None = None,
+        client: Any = None,
+    ) -> None:
+        self._named = (session_id, user_id, agent_version, source, metadata, client)
+        self._turn: Turn | None = None
+        self._token: Token[weakref.ref[Turn] | None] | None = None
+
+    def __enter__(self) -> Turn:
+        outer = current_turn()
+        if outer is not None:
+            return outer
+        self._turn = Turn(_scope.derive(_scope.current_session(), *self._named))
+        self._token = activate(self._turn)
+        return self._turn
+
+    def __exit__(self, _: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        if self._turn is None or self._token is None:
+            return
+        deactivate(self._token)
+        if error is not None:
+            self._turn.fail(error)
+        self._turn.finish()
+        self._turn = self._token = None
+
+    async def __aenter__(self) -> Turn:
+        return self.__enter__()
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.__exit__(kind, error, trace)

@@ -1,0 +1,157 @@
+"""Wrap a callable of any kind (function, coroutine function, generator, async generator) in the same kind.
+
+What happens around the call is told by a :class:`Call`, made anew each time. ``enter`` and ``exit`` surround each
+stretch in which the wrapped body runs: once for a function, once per step for a generator, so that nothing stays
+set in the consumer's context between two steps (PEP 380 forwarding; async twin per PEP 525).
+"""
+
+from __future__ import annotations
+
+import functools
+import inspect
+from collections.abc import AsyncGenerator, Callable, Generator
+from typing import Any, ParamSpec, Protocol, TypeVar, cast
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+
+class Call(Protocol):
+    """What goes on around one call. No method may raise."""
+
+    def enter(self) -> None:
+        """The body is about to run, or to go on."""
+        ...
+
+    def exit(self) -> None:
+        """The body has stopped running: it returned, raised or yielded."""
+        ...
+
+    def yielded(self, item: Any) -> None:
+        """A generator gave an item."""
+        ...
+
+    def returned(self, result: Any) -> None:
+        """The call ended with a result (for a generator: its return value)."""
+        ...
+
+    def failed(self, error: BaseException) -> None:
+        """The call ended with an exception; GeneratorExit means that the consumer closed the generator."""
+        ...
+
+
+Begin = Callable[[tuple[Any, ...], dict[str, Any]], Call]
+
+
+def wrap(fn: Callable[P, R], begin: Begin) -> Callable[P, R]:
+    """A callable of the same kind as ``fn``, with its signature and results, that tells ``begin(args, kwargs)``'s
+    :class:`Call` what happens.
+
+    ``staticmethod`` and ``classmethod`` objects are wrapped inside; callable objects become functions.
+    """
+    if isinstance(fn, (staticmethod, classmethod)):
+        return cast("Callable[P, R]", type(fn)(wrap(fn.__func__, begin)))
+    if not callable(fn) or isinstance(fn, type):
+        raise TypeError(f"expected a function, method or callable object, not {fn!r}")
+    target = fn if inspect.isroutine(fn) or isinstance(fn, functools.partial) else type(fn).__call__
+    if inspect.isasyncgenfunction(target):
+        wrapper: Callable[..., Any] = _async_generator(fn, begin)
+    elif inspect.isgeneratorfunction(target):
+        wrapper = _generator(fn, begin)
+    elif inspect.iscoroutinefunction(target):
+        wrapper = _coroutine(fn, begin)
+    else:
+        wrapper = _function(fn, begin)
+    return cast("Callable[P, R]", functools.update_wrapper(wrapper, cast("Callable[..., Any]", fn)))
+
+
+def _function(fn: Callable[..., Any], begin: Begin) -> Callable[..., Any]:
+    def wrapper(*args: Any, **kwargs: Any) -> Any:
+        call = begin(args, kwargs)
+        call.enter()
+        try:
+            result = fn(*args, **kwargs)
+        except BaseException as error:
+            call.exit()
+            call.failed(error)
+            raise
+        call.exit()
+        call.returned(result)
+        return result
+
+    return wrapper
+
+
+def _coroutine(fn: Callable[..., Any], begin: Begin) -> Callable[..., Any]:
+    async def wrapper(*args: Any, **kwargs: Any) -> Any:
+        call = begin(args, kwargs)
+        call.enter()
+        try:
+            result = await fn(*args, **kwargs)
+        except BaseException as error:
+            call.exit()
+            call.failed(error)
+            raise
+        call.exit()
+        call.returned(result)
+        return result
+
+    return wrapper
+
+
+def _generator(fn: Callable[..., Any], begin: Begin) -> Callable[..., Any]:
+    def wrapper(*args: Any, **kwargs: Any) -> Generator[Any, Any, Any]:
+        call = begin(args, kwargs)
+        inner = fn(*args, **kwargs)
+        sent: Any = None
+        thrown: BaseException | None = None
+        while True:
+            call.enter()
+            try:
+                item = inner.send(sent) if thrown is None else inner.throw(thrown)
+            except StopIteration as stop:
+                call.exit()
+                call.returned(stop.value)
+                return stop.value
+            except BaseException as error:
+                call.exit()
+                call.failed(error)
+                raise
+            call.exit()
+            call.yielded(item)
+            sent = thrown = None
+            try:
+                sent = yield item
+            except BaseException as error:  # noqa: BLE001 - close() and throw() are the body's to answer
+                thrown = error
+
+    return wrapper
+
+
+def _async_generator(fn: Callable[..., Any], begin: Begin) -> Callable[..., Any]:
+    async def wrapper(*args: Any, **kwargs: Any) -> AsyncGenerator[Any, Any]:
+        call = begin(args, kwargs)
+        inner = fn(*args, **kwargs)
+        sent: Any = None
+        thrown: BaseException | None = None
+        while True:
+            call.enter()
+            try:
+                item = await (inner.asend(sent) if thrown is None else inner.athrow(thrown))
+            except StopAsyncIteration:
+                call.exit()
+                call.returned(None)
+                return
+            except BaseException as error:
+                call.exit()
+                call.failed(error)
+                raise
+            call.exit()
+            call.yielded(item)
+            sent = thrown = None
+            try:
+                sent = yield item
+            except BaseException as error:  # noqa: BLE001 - aclose() and athrow() are the body's to answer
+                thrown = error
+
+    return wrapper

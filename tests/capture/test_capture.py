@@ -1,0 +1,657 @@
+"""``@capture`` and ``turn()``: each turn of an agent becomes one request, and the agent notices nothing."""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+import inspect
+import pickle
+from collections.abc import AsyncIterator, Callable, Iterator
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from reflexio_middleware import capture, current_turn, session, turn
+from tests.conftest import ListSink
+
+
+def test_a_call_becomes_a_request_of_its_scope(sink: ListSink) -> None:
+    """The argument is the user's message, the result the answer, the scope says whose it is."""
+
+    @capture
+    def agent(question: str) -> str:
+        return question.upper()
+
+    with session("session_001", user_id="ann", agent_version="v2.0", source="web_app", metadata={"plan": "pro"}):
+        assert agent("hello") == "HELLO"
+    made = sink.only
+    assert (made.session_id, made.user_id, made.agent_version, made.source) == (
+        "session_001", "ann", "v2.0", "web_app",
+    )  # fmt: skip
+    assert made.metadata == {"plan": "pro"}
+    assert made.status == "completed"
+    assert sink.said == [[("user", "hello"), ("assistant", "HELLO")]]
+
+
+HISTORY = [
+    {"role": "system", "content": "be kind"},
+    {"role": "user", "content": "old"},
+    {"role": "assistant", "content": "older answer"},
+    {"role": "user", "content": "new"},
+]
+
+
+@pytest.mark.parametrize(
+    ("args", "kwargs", "said"),
+    [
+        (("hi",), {}, ["hi"]),
+        ((), {"question": "hi", "user_id": "ann"}, ["hi"]),
+        ((HISTORY,), {}, ["new"]),
+        (("new", HISTORY[:3]), {}, ["new"]),
+        (({"messages": HISTORY},), {}, ["new"]),
+        (({"input": "hi", "lang": "de"},), {}, ["hi"]),
+        (
+            ({"role": "user", "content": [{"type": "text", "text": "look"}, {"type": "image_url"}]},),
+            {},
+            ["look\n[image]"],
+        ),
+        (([("human", "one"), ("ai", "two"), ("human", "three")],), {}, ["three"]),
+        (([*HISTORY, {"role": "user", "content": "and"}],), {}, ["new", "and"]),
+        (([*HISTORY, {"role": "assistant", "content": "prefill"}],), {}, []),
+        ((42,), {}, []),
+    ],
+)
+def test_the_users_new_message_is_found(sink: ListSink, args: Any, kwargs: Any, said: list[str]) -> None:
+    """Strings, messages, histories (only what is unanswered), and mappings that hold them."""
+
+    @capture
+    def agent(*args: Any, **kwargs: Any) -> str:
+        return "ok"
+
+    agent(*args, **kwargs)
+    assert [content for role, content in sink.said[0] if role == "user"] == said
+
+
+def test_the_parameter_names_decide_between_a_message_and_a_history(sink: ListSink) -> None:
+    """In ``agent(history, message)`` the message is what is new."""
+
+    @capture
+    def agent(history: list[Any], message: str, model_name: str = "m") -> str:
+        return "ok"
+
+    agent(HISTORY[:3], "new")
+    assert sink.said == [[("user", "new"), ("assistant", "ok")]]
+
+
+def test_input_and_output_can_be_said(sink: ListSink) -> None:
+    """By name or by function."""
+
+    @capture(input="b", output="answer")
+    def by_name(a: str, b: str) -> dict[str, str]:
+        return {"answer": "x", "debug": "y"}
+
+    @capture(input=lambda a, b: a + b, output=lambda result: result[1])
+    def by_function(a: str, b: str) -> tuple[str, str]:
+        return ("x", "y")
+
+    by_name("1", "2")
+    by_function("1", "2")
+    assert sink.said == [[("user", "2"), ("assistant", "x")], [("user", "12"), ("assistant", "y")]]
+
+
+def test_an_unknown_input_name_is_an_error_at_decoration() -> None:
+    """A mistake in our own API is said at once, with what there is."""
+    with pytest.raises(TypeError, match="the function has: question"):
+        capture(input="quesion")(lambda question: question)
+    with pytest.raises(TypeError, match="expected a function"):
+        capture(int)
+
+
+OPENAI_RESPONSE = SimpleNamespace(
+    choices=[
+        SimpleNamespace(
+            message=SimpleNamespace(
+                role="assistant", content="done",
+                tool_calls=[SimpleNamespace(id="1", function=SimpleNamespace(name="f", arguments='{"x": 1}'))],
+            )
+        )
+    ]
+)  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("result", "content"),
+    [
+        ("text", "text"),
+        ({"role": "assistant", "content": "text"}, "text"),
+        ({"answer": "text"}, "text"),
+        ({"messages": [*HISTORY, {"role": "assistant", "content": "text"}]}, "text"),
+        ([*HISTORY, {"role": "assistant", "content": "text"}], "text"),
+        (SimpleNamespace(output_text="text"), "text"),
+        ({"a": 1}, '{"a":1}'),
+        (["a", "b"], None),
+        (OPENAI_RESPONSE, "done"),
+        (None, None),
+    ],
+)
+def test_the_agents_answer_is_found(sink: ListSink, result: Any, content: str | None) -> None:
+    """Text, messages, conversations (only what is new), mappings and response objects; other data as JSON."""
+
+    @capture
+    def agent(messages: list[Any]) -> Any:
+        return result
+
+    assert agent(HISTORY) is result
+    answers = [content for role, content in sink.said[0] if role == "assistant"]
+    if content is None:
+        assert answers in ([], ["a", "b"])
+    else:
+        assert answers == [content]
+
+
+def test_tool_calls_stand_on_the_message_that_made_them(sink: ListSink) -> None:
+    """An agent that appends to the history it was given: calls with inputs and outputs, nothing stored twice."""
+
+    @capture
+    def agent(messages: list[dict[str, Any]]) -> str:
+        call = {"id": "c1", "type": "function", "function": {"name": "find", "arguments": '{"city": "Rome"}'}}
+        messages.append({"role": "assistant", "content": None, "tool_calls": [call]})
+        messages.append({"role": "tool", "tool_call_id": "c1", "content": "sunny"})
+        messages.append({"role": "assistant", "content": "It is sunny."})
+        return "It is sunny."
+
+    agent([*HISTORY])
+    first, second, third = sink.only.interactions
+    assert (first.role, first.content) == ("user", "new")
+    assert second.tools_used == [
+        {"tool_name": "find", "tool_data": {"input": {"city": "Rome"}, "output": "sunny"}, "status": "success"}
+    ]
+    assert (third.role, third.content, third.tools_used) == ("assistant", "It is sunny.", [])
+
+
+def test_what_an_agent_did_before_it_failed_is_kept(sink: ListSink) -> None:
+    """The exception is the user's own; the turn holds what there was and what went wrong."""
+    error = RuntimeError("the model died")
+
+    @capture
+    def agent(messages: list[dict[str, Any]]) -> str:
+        messages.append({"role": "assistant", "content": "Let me look."})
+        raise error
+
+    with pytest.raises(RuntimeError) as caught:
+        agent([*HISTORY])
+    assert caught.value is error
+    assert (sink.only.status, sink.only.error) == ("error", "RuntimeError: the model died")
+    assert sink.said == [[("user", "new"), ("assistant", "Let me look.")]]
+
+
+def test_current_turn_takes_tools_and_messages_by_hand(sink: ListSink) -> None:
+    """Tools noted by hand stand on the answer that follows."""
+
+    @capture
+    def agent(question: str) -> str:
+        made = current_turn()
+        assert made is not None
+        made.tool("search", {"q": question}, ["hit"], status="success")
+        return "found"
+
+    agent("where?")
+    assert current_turn() is None
+    assert sink.only.interactions[1].tools_used == [
+        {"tool_name": "search", "tool_data": {"input": {"q": "where?"}, "output": ["hit"]}, "status": "success"}
+    ]
+
+
+def test_nested_captures_are_one_turn(sink: ListSink) -> None:
+    """The outermost run is the turn."""
+
+    @capture
+    def inner(text: str) -> str:
+        return text + "!"
+
+    @capture
+    def outer(text: str) -> str:
+        return inner(inner(text))
+
+    outer("a")
+    inner("b")
+    assert sink.said == [[("user", "a"), ("assistant", "a!!")], [("user", "b"), ("assistant", "b!")]]
+
+
+def test_capture_twice_is_capture_once(sink: ListSink) -> None:
+    """Decorating twice changes nothing."""
+    capture(capture(lambda text: text))("a")
+    assert len(sink.turns) == 1
+
+
+async def test_coroutines_are_captured_and_cancelled_ones_say_so(sink: ListSink) -> None:
+    """A cancelled call is neither completed nor an error."""
+    started = asyncio.Event()
+
+    @capture
+    async def agent(text: str) -> str:
+        started.set()
+        await asyncio.sleep(10 if text == "wait" else 0)
+        return "ok"
+
+    assert inspect.iscoroutinefunction(agent)
+    assert await agent("go") == "ok"
+    task = asyncio.create_task(agent("wait"))
+    await asyncio.sleep(0)
+    await started.wait()
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    assert [item.status for item in sink.turns] == ["completed", "cancelled"]
+    assert current_turn() is None
+
+
+async def test_concurrent_turns_do_not_mix(sink: ListSink) -> None:
+    """200 interleaved turns: each request has its own session, user, input and output."""
+
+    @capture
+    async def agent(text: str) -> str:
+        await asyncio.sleep(0)
+        made = current_turn()
+        assert made is not None
+        made.tool("t", text)
+        await asyncio.sleep(0)
+        return f"answer to {text}"
+
+    async def one(number: int) -> None:
+        with session(f"s{number}", user_id=f"u{number}"):
+            await agent(f"q{number}")
+
+    await asyncio.gather(*(one(number) for number in range(200)))
+    assert len(sink.turns) == 200
+    for made in sink.turns:
+        number = made.session_id[1:]
+        assert made.user_id == f"u{number}"
+        assert [item.content for item in made.interactions] == [f"q{number}", f"answer to q{number}"]
+        assert made.interactions[1].tools_used[0]["tool_data"]["input"] == f"q{number}"
+
+
+def test_streams_are_joined(sink: ListSink) -> None:
+    """The chunks of a generator are one answer; its kind and items stay."""
+
+    @capture
+    def agent(text: str) -> Iterator[str]:
+        yield from ("a", "b", "c")
+
+    assert inspect.isgeneratorfunction(agent)
+    assert list(agent("q")) == ["a", "b", "c"]
+    assert sink.said == [[("user", "q"), ("assistant", "abc")]]
+
+
+def test_openai_chunks_are_joined(sink: ListSink) -> None:
+    """Chat completion chunks give their delta text."""
+
+    def chunk(text: str | None) -> Any:
+        return SimpleNamespace(choices=[SimpleNamespace(delta=SimpleNamespace(content=text))])
+
+    @capture
+    def agent(text: str) -> Iterator[Any]:
+        yield from (chunk("Hel"), chunk("lo"), chunk(None))
+
+    list(agent("q"))
+    assert sink.said == [[("user", "q"), ("assistant", "Hello")]]
+
+
+@pytest.mark.parametrize("how", ["break", "close", "collect"])
+def test_a_stream_that_is_left_early_is_partial(sink: ListSink, how: str) -> None:
+    """However the consumer stops, there is one record, with what was streamed."""
+
+    @capture
+    def agent(text: str) -> Iterator[str]:
+        yield from ("a", "b", "c")
+
+    stream = agent("q")
+    for _ in stream:
+        break
+    if how == "close":
+        stream.close()  # type: ignore[attr-defined]
+    del stream
+    assert sink.only.status == "partial"
+    assert sink.said == [[("user", "q"), ("assistant", "a")]]
+
+
+def test_a_stream_that_is_never_read_is_no_turn(sink: ListSink) -> None:
+    """Nothing ran, nothing is recorded."""
+
+    @capture
+    def agent(text: str) -> Iterator[str]:
+        yield text
+
+    agent("q")
+    assert sink.turns == []
+
+
+async def test_async_streams(sink: ListSink) -> None:
+    """Read to the end, left early, and failing half way."""
+
+    @capture
+    async def agent(text: str) -> AsyncIterator[str]:
+        yield "a"
+        await asyncio.sleep(0)
+        yield "b"
+        if text == "fail":
+            raise ValueError("lost")
+
+    assert inspect.isasyncgenfunction(agent)
+    assert [item async for item in agent("q")] == ["a", "b"]
+    stream = agent("q")
+    assert await anext(stream) == "a"
+    await stream.aclose()  # type: ignore[attr-defined]
+    with pytest.raises(ValueError, match="lost"):
+        _ = [item async for item in agent("fail")]
+    assert [(item.status, item.interactions[-1].content) for item in sink.turns] == [
+        ("completed", "ab"), ("partial", "a"), ("error", "ab"),
+    ]  # fmt: skip
+
+
+def test_nothing_stays_set_between_two_steps_of_a_generator(sink: ListSink) -> None:
+    """The consumer of a stream is not inside its turn."""
+
+    @capture
+    def agent(text: str) -> Iterator[bool]:
+        yield current_turn() is not None
+        yield current_turn() is not None
+
+    inside = []
+    for item in agent("q"):
+        inside.append(item)
+        assert current_turn() is None
+    assert inside == [True, True]
+
+
+ACTIONS = st.lists(st.sampled_from(["next", "send", "throw", "close", "exit"]), max_size=8)
+
+
+def _body(seen: list[Any]) -> Iterator[Any]:
+    for number in range(3):
+        try:
+            seen.append((yield number))
+        except KeyError as error:
+            seen.append(error.args[0])
+            yield "caught"
+    return "returned"
+
+
+def _drive(stream: Any, actions: list[str]) -> list[Any]:
+    told: list[Any] = []
+    for number, action in enumerate(actions):
+        try:
+            if action == "next":
+                told.append(next(stream))
+            elif action == "send":
+                told.append(stream.send(number if told else None))
+            elif action == "throw":
+                told.append(stream.throw(KeyError(number)))
+            elif action == "exit":
+                told.append(stream.throw(GeneratorExit()))
+            else:
+                told.append(stream.close())
+        except StopIteration as stop:
+            told.append(("stop", stop.value))
+        except BaseException as error:
+            told.append((type(error), error.args))
+    return told
+
+
+@settings(max_examples=200)
+@given(ACTIONS)
+def test_a_captured_generator_behaves_as_the_bare_one(actions: list[str]) -> None:
+    """Whatever the consumer does (next, send, throw, close), the same comes back."""
+    plain_seen: list[Any] = []
+    captured_seen: list[Any] = []
+    with session("s", user_id="u", client=SimpleNamespace(sink=ListSink())):
+        assert _drive(capture(_body)(captured_seen), actions) == _drive(_body(plain_seen), actions)
+    assert captured_seen == plain_seen
+
+
+async def _abody(seen: list[Any]) -> AsyncIterator[Any]:
+    for number in range(3):
+        try:
+            seen.append((yield number))
+        except KeyError as error:
+            seen.append(error.args[0])
+            yield "caught"
+
+
+async def _adrive(stream: Any, actions: list[str]) -> list[Any]:
+    told: list[Any] = []
+    for number, action in enumerate(actions):
+        try:
+            if action == "next":
+                told.append(await anext(stream))
+            elif action == "send":
+                told.append(await stream.asend(number if told else None))
+            elif action == "throw":
+                told.append(await stream.athrow(KeyError(number)))
+            else:
+                told.append(await stream.aclose())
+        except BaseException as error:
+            told.append((type(error), error.args))
+    return told
+
+
+@settings(max_examples=200)
+@given(ACTIONS.map(lambda actions: [action for action in actions if action != "exit"]))
+def test_a_captured_async_generator_behaves_as_the_bare_one(actions: list[str]) -> None:
+    """The same for asend, athrow and aclose."""
+
+    async def both() -> None:
+        plain_seen: list[Any] = []
+        captured_seen: list[Any] = []
+        with session("s", user_id="u", client=SimpleNamespace(sink=ListSink())):
+            assert await _adrive(capture(_abody)(captured_seen), actions) == await _adrive(_abody(plain_seen), actions)
+        assert captured_seen == plain_seen
+
+    asyncio.run(both())
+
+
+class Agent:
+    """An agent as a class, in all forms of methods."""
+
+    @capture
+    def method(self, text: str) -> str:
+        """Answer."""
+        return f"{type(self).__name__}:{text}"
+
+    @capture
+    @classmethod
+    def of_class(cls, text: str) -> str:
+        return f"{cls.__name__}:{text}"
+
+    @staticmethod
+    @capture
+    def static(text: str) -> str:
+        return text
+
+    async def __call__(self, text: str) -> str:
+        return f"called:{text}"
+
+
+async def test_methods_and_callable_objects(sink: ListSink) -> None:
+    """Methods of all kinds, partials and (async) callable objects; self is no message."""
+    agent = Agent()
+    assert agent.method("a") == "Agent:a"
+    assert Agent.of_class("b") == "Agent:b"
+    assert Agent.static("c") == "c"
+    called = capture(agent)
+    assert inspect.iscoroutinefunction(called)
+    assert await called("d") == "called:d"
+    assert capture(functools.partial(lambda prefix, text: prefix + text, "p"))("e") == "pe"
+    assert [turn[0][1] for turn in sink.said] == ["a", "b", "c", "d", "e"]
+
+
+def module_level(text: str, *, config: str = "", name: str = "", session_id: str = "", parent: str = "") -> str:
+    """Echo."""
+    return f"{text}{config}{name}{session_id}{parent}"
+
+
+captured_at_module_level = capture(module_level)
+
+
+def test_the_signature_stays_and_no_keyword_is_taken(sink: ListSink) -> None:
+    """Name, signature and documentation are the function's own; every keyword reaches it."""
+    wrapped = captured_at_module_level
+    assert inspect.signature(wrapped) == inspect.signature(module_level)
+    assert (wrapped.__name__, wrapped.__doc__) == ("module_level", "Echo.")
+    assert wrapped("a", config="b", name="c", session_id="d", parent="e") == "abcde"
+
+
+def test_a_captured_function_can_be_pickled() -> None:
+    """As any function of a module."""
+    sample: Callable[..., Any] = Agent.method
+    assert pickle.loads(pickle.dumps(sample)) is sample
+
+
+def test_turn_by_hand(sink: ListSink) -> None:
+    """For agents that fit neither: add messages and tools by hand; an exception is noted and passed on."""
+    with turn("s1", user_id="ann", source="cron") as made:
+        made.user("do it")
+        made.tool("run", {"cmd": "ls"}, "boom", status="error")
+        made.assistant("It failed.")
+        request_id = made.request_id
+    with pytest.raises(KeyError), turn(user_id="ann") as made:  # noqa: PT012
+        made.add("User", "again")
+        raise KeyError("x")
+    first, second = sink.turns
+    assert (first.request_id, first.session_id, first.source) == (request_id, "s1", "cron")
+    assert first.interactions[1].tools_used[0]["status"] == "error"
+    assert (second.status, second.interactions[0].role) == ("error", "User")
+
+
+async def test_turn_inside_a_turn_is_the_outer_one(sink: ListSink) -> None:
+    """Also with ``async with``."""
+    async with turn(user_id="ann") as outer:
+        outer.user("q")
+        async with turn(user_id="bob") as inner:
+            assert inner is outer
+        outer.assistant("a")
+    assert sink.only.user_id == "ann"
+
+
+def test_a_turn_without_messages_is_not_stored(sink: ListSink) -> None:
+    """There is nothing to keep."""
+    with turn(user_id="ann"):
+        pass
+    assert sink.turns == []
+
+
+def test_what_recall_injected_is_not_stored_as_the_users_words(sink: ListSink) -> None:
+    """Marked text is taken out of what is stored."""
+
+    @capture
+    def agent(text: str) -> str:
+        return "ok"
+
+    agent("<reflexio_memory>\n- [p1] Likes tea.\n</reflexio_memory>\n\nhello")
+    assert sink.said == [[("user", "hello"), ("assistant", "ok")]]
+
+
+SECRETS = [
+    "sk-proj-abcdefghijklmnopqrstuvwxyz0123",
+    "ghp_abcdefghijklmnopqrstuvwxyz0123456789",
+    "AKIAIOSFODNN7EXAMPLE",
+    "4111 1111 1111 1111",
+    "eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiIxMjM0NTY3ODkwIn0.dozjgNryP4J3jVmNHl0w5N_XgL0n3I9",
+    "-----BEGIN RSA PRIVATE KEY-----\nMIIEow\n-----END RSA PRIVATE KEY-----",
+]
+
+
+@pytest.mark.parametrize("secret", SECRETS)
+def test_secrets_are_masked_wherever_they_stand(sink: ListSink, secret: str) -> None:
+    """In messages, tools, errors and metadata."""
+
+    @capture
+    def agent(text: str) -> str:
+        made = current_turn()
+        assert made is not None
+        made.tool("login", {"note": f"use {secret}", "password": "hunter2"}, secret)
+        raise ValueError(f"bad {secret}")
+
+    with session("s", user_id="u", metadata={"note": secret}), pytest.raises(ValueError, match="bad"):
+        agent(f"my key is {secret}, ok?")
+    kept = repr(sink.only)
+    assert secret not in kept
+    assert "hunter2" not in kept
+    assert "[redacted: " in sink.said[0][0][1]
+
+
+def test_what_looks_like_a_number_stays(sink: ListSink) -> None:
+    """Order numbers, dates and ids that are no card numbers are kept."""
+
+    @capture
+    def agent(text: str) -> str:
+        return "ok"
+
+    text = "order 1234567890123456, call 2024-05-15 15:00, id gift_card_1234567"
+    agent(text)
+    assert sink.said[0][0][1] == text
+
+
+class Hostile:
+    """An object whose every look raises."""
+
+    def __repr__(self) -> str:
+        raise RuntimeError("no repr")
+
+    def __eq__(self, other: object) -> bool:
+        raise RuntimeError("no eq")
+
+    __hash__ = object.__hash__
+
+
+def test_whatever_an_agent_hands_over_the_turn_is_recorded(sink: ListSink) -> None:
+    """Cycles, depth, hostile objects, NaN, bytes, iterators: markers in the record, nothing to notice outside."""
+    cycle: dict[str, Any] = {}
+    cycle["self"] = cycle
+    deep: list[Any] = []
+    for _ in range(10_000):
+        deep = [deep]
+    stream = iter([1, 2, 3])
+
+    @capture(output=lambda result: result)
+    def agent(text: str, values: Any) -> Any:
+        return values
+
+    for value in (cycle, deep, Hostile(), float("nan"), b"\x00\xff", stream, {1: {2, 3}}, "\ud800", 10**5000, object):
+        assert agent("q", value) is value
+    assert list(stream) == [1, 2, 3]
+    assert len(sink.turns) == 10
+    assert all(len(item.interactions) == 2 for item in sink.turns)
+
+
+@given(st.recursive(st.none() | st.booleans() | st.floats() | st.text() | st.binary(), st.lists, max_leaves=20))
+def test_any_value_can_be_an_argument_and_a_result(value: Any) -> None:
+    """Whatever comes in goes through unchanged."""
+    made = ListSink()
+    with session("s", user_id="u", client=SimpleNamespace(sink=made)):
+        assert capture(lambda x: x)(value) is value
+
+
+def test_capture_off_captures_nothing(sink: ListSink, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One variable switches it off."""
+    monkeypatch.setenv("REFLEXIO_CAPTURE", "off")
+    assert capture(lambda text: text)("a") == "a"
+    assert sink.turns == []
+
+
+def test_a_base_exception_passes_and_leaves_a_clean_context(sink: ListSink) -> None:
+    """The next call is a turn of its own."""
+
+    @capture
+    def agent(text: str) -> str:
+        if text == "stop":
+            raise KeyboardInterrupt
+        return "ok"
+
+    with pytest.raises(KeyboardInterrupt):
+        agent("stop")
+    agent("go")
+    assert [item.status for item in sink.turns] == ["cancelled", "completed"]
