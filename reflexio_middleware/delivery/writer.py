@@ -1,0 +1,279 @@
+"""The one writer of a process: it takes turns into the spool at once, and drains them into the store in batches.
+
+``put`` is called in the agent's path: it encodes, appends and returns. A daemon thread does the rest, is started by
+the first turn, and is started anew after a fork. Delivery is at least once; the store keeps each turn once.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+import orjson
+
+from reflexio_middleware.delivery.spool import MAX_BYTES, FileSpool, MemorySpool, OrphanSpool, Spool, orphans
+from reflexio_middleware.guard import count, guard, warn
+from reflexio_store.contract import Requests
+from reflexio_store.errors import ReflexioError, StoreUnavailableError
+from reflexio_store.forking import protect
+from reflexio_store.records import TurnRecord
+
+BATCH: Final = 256
+LINGER_SECONDS: Final = 0.01
+"""How long the writer lets turns gather before it stores them, unless somebody waits for them."""
+_RETRY_SECONDS: Final = (0.2, 0.5, 1.0, 2.0, 5.0, 15.0, 60.0)
+DEAD_LETTERS: Final = "dead_letters.jsonl"
+
+
+@dataclass(frozen=True, slots=True)
+class FlushResult:
+    """What a flush achieved: turns still waiting, and learning jobs that were due and have not ended."""
+
+    remaining: int = 0
+    learning_remaining: int = 0
+
+    @property
+    def complete(self) -> bool:
+        """Whether nothing waits any more."""
+        return not self.remaining and not self.learning_remaining
+
+
+class Delivery:
+    """A sink for turns that stores each of them, sooner or later.
+
+    Args:
+        open_store: Gives the store, opening it when needed; may raise a StoreError, then it is tried again.
+        folder: Where the spool lies; None keeps it in memory.
+        agent_version: Version of turns that name none.
+        learn_after: Seconds after a turn at which its session is learned from; None: never.
+        on_stored: Called after each batch that was stored.
+        max_bytes: Bound of the spool.
+    """
+
+    def __init__(
+        self,
+        open_store: Callable[[], Requests],
+        folder: Path | None,
+        *,
+        agent_version: str = "agent-v0",
+        learn_after: float | None = 0.0,
+        on_stored: Callable[[], None] | None = None,
+        max_bytes: int = MAX_BYTES,
+    ) -> None:
+        self._open_store = open_store
+        self._folder = folder
+        self._agent_version = agent_version
+        self._learn_after = learn_after
+        self._on_stored = on_stored
+        self._max_bytes = max_bytes
+        self._closed = False
+        self._reset()
+        protect(self)
+
+    def _reset(self) -> None:
+        self._starting = threading.Lock()
+        self._resting = False
+        self._changed = threading.Condition()
+        self._spool: Spool | None = None
+        self._thread: threading.Thread | None = None
+        self._stop = False
+        self._waiters = 0
+        self._failures = 0
+        self._adopted = False
+        self.last_error = ""
+
+    @property
+    def pending(self) -> int:
+        """Turns of this process that the store does not have yet."""
+        return self._spool.pending if self._spool else 0
+
+    def put(self, turn: TurnRecord) -> bool:
+        """Take a turn; False (and counted, and said once) if it had to be refused."""
+        if not turn.agent_version:
+            turn.agent_version = self._agent_version
+        try:
+            payload = orjson.dumps(turn)
+        except (TypeError, ValueError) as error:
+            count("turns_refused")
+            warn("encode", "reflexio: a turn could not be encoded and is lost (%s)", error)
+            return False
+        if self._closed or not self._writable_spool().append(payload):
+            count("turns_refused")
+            warn("refused", "reflexio: a turn was refused: %s", "the client is closed" if self._closed else
+                 "the spool is full or cannot be written")  # fmt: skip
+            return False
+        self._wake()
+        return True
+
+    def _writable_spool(self) -> Spool:
+        if self._spool is None:
+            with self._starting:
+                if self._spool is None:
+                    self._spool = self._new_spool()
+        return self._spool
+
+    def _new_spool(self) -> Spool:
+        if self._folder is None:
+            return MemorySpool(self._max_bytes)
+        try:
+            return FileSpool(self._folder, self._max_bytes)
+        except OSError as error:
+            count("spool_errors")
+            warn("spool", "reflexio: no spool in %s (%s): turns are kept in memory until stored", self._folder, error)
+            return MemorySpool(self._max_bytes)
+
+    def start(self) -> None:
+        """Start the writer thread if there is none; it adopts the spools of dead processes."""
+        if self._thread is None or not self._thread.is_alive():
+            with self._starting:
+                if (self._thread is None or not self._thread.is_alive()) and not self._closed:
+                    self._thread = threading.Thread(target=self._run, name="reflexio-writer", daemon=True)
+                    self._thread.start()
+
+    def _wake(self) -> None:
+        if self._thread is None or not self._thread.is_alive():
+            self.start()
+        with self._changed:
+            self._changed.notify_all()
+
+    def flush(self, timeout: float) -> int:
+        """Wait until the store has all turns of this process, at most ``timeout`` seconds; how many still wait."""
+        deadline = time.monotonic() + timeout
+        if self.pending or not self._adopted:
+            self._failures = 0
+            self._wake()
+        with self._changed:
+            self._waiters += 1
+            while (self.pending or not self._adopted) and not self._closed:
+                left = deadline - time.monotonic()
+                if left <= 0:
+                    break
+                self._changed.wait(min(left, 0.5))
+            self._waiters -= 1
+        return self.pending
+
+    def close(self, timeout: float) -> int:
+        """Flush, stop the thread and let go of the spool; what still waits stays on disk. How many still wait."""
+        if self._closed:
+            return 0
+        remaining = self.flush(timeout) if self.pending else 0
+        self._closed = True
+        with self._changed:
+            self._stop = True
+            self._changed.notify_all()
+        if self._thread is not None and self._thread is not threading.current_thread():
+            self._thread.join(timeout=max(0.2, min(timeout, 2.0)))
+        if self._spool is not None and (self._thread is None or not self._thread.is_alive()):
+            self._spool.close()
+        return remaining
+
+    def _run(self) -> None:
+        while not self._stop:
+            done = False
+            with guard("storing turns"):
+                done = self._step()
+            with self._changed:
+                self._changed.notify_all()
+                if self._stop:
+                    return
+                if done and not self.pending:
+                    self._changed.wait(60.0)
+                    if not (self._waiters or self._stop):
+                        self._changed.wait(LINGER_SECONDS)
+                elif not done:
+                    self._failures += 1
+                    self._changed.wait(_RETRY_SECONDS[min(self._failures, len(_RETRY_SECONDS)) - 1])
+
+    def _step(self) -> bool:
+        """Adopt, then store one batch; False if the store could not be reached."""
+        try:
+            store = self._open_store()
+            if not self._adopted:
+                self._adopt(store)
+                self._adopted = True
+            spool = self._spool
+            batch = spool.read(BATCH) if spool and spool.pending else []
+            if spool and batch:
+                self._store(store, batch)
+                spool.forget(len(batch))
+        except StoreUnavailableError as error:
+            self.last_error = str(error)
+            count("store_unavailable")
+            warn("store", "reflexio: the store cannot be reached; turns wait in the spool (%s)", error)
+            return False
+        self._failures = 0
+        self.last_error = ""
+        if batch and self._on_stored:
+            self._on_stored()
+        return True
+
+    def _store(self, store: Requests, payloads: list[bytes]) -> None:
+        """Store a batch; if it is refused for good, store its turns one by one and set the refused ones aside."""
+        turns = [record for record in (self._decode(payload) for payload in payloads) if record is not None]
+        try:
+            count("turns_stored", store.add_turns(turns, learn_after=self._learn_after))
+        except StoreUnavailableError:
+            raise
+        except ReflexioError as error:
+            if len(turns) == 1:
+                self._set_aside(orjson.dumps(turns[0]), error)
+                return
+            for turn in turns:
+                self._store(store, [orjson.dumps(turn)])
+
+    def _decode(self, payload: bytes) -> TurnRecord | None:
+        try:
+            return TurnRecord.from_json(orjson.loads(payload))
+        except (TypeError, ValueError, KeyError) as error:
+            self._set_aside(payload, error)
+            return None
+
+    def _set_aside(self, payload: bytes, error: Exception) -> None:
+        count("dead_letters")
+        warn("dead-letter", "reflexio: a turn could not be stored and was set aside (%s)", error)
+        if self._folder is None:
+            return
+        note: dict[str, Any] = {"error": str(error), "turn": payload.decode("utf-8", "replace")}
+        with (self._folder / DEAD_LETTERS).open("ab") as file:
+            file.write(orjson.dumps(note) + b"\n")
+
+    def _adopt(self, store: Requests) -> None:
+        if self._folder is None or not self._folder.is_dir():
+            return
+        for orphan in orphans(self._folder):
+            self._drain(store, orphan)
+
+    def _drain(self, store: Requests, orphan: OrphanSpool) -> None:
+        batch: list[bytes] = []
+        try:
+            for payload in orphan.records():
+                batch.append(payload)
+                if len(batch) >= BATCH:
+                    self._store(store, batch)
+                    batch = []
+            if batch:
+                self._store(store, batch)
+        except BaseException:
+            orphan.release()
+            raise
+        orphan.remove()
+        count("spools_adopted")
+        if self._on_stored:
+            self._on_stored()
+
+    def before_fork(self) -> None:
+        """Hold the spool still while the process forks."""
+        self._resting = self._starting.acquire(timeout=1.0)
+
+    def after_fork(self, *, child: bool) -> None:
+        """In a child: leave the parent's spool to the parent, and begin anew."""
+        if child:
+            if isinstance(self._spool, FileSpool):
+                self._spool.abandon_after_fork()
+            self._reset()
+        elif self._resting:
+            self._starting.release()
