@@ -159,41 +159,62 @@ def tool_record(name: str, given: Any = None, output: Any = None, status: str = 
     return {"tool_name": name, "tool_data": data, "status": status[:100]}
 
 
-def interactions_of(messages: Sequence[Message], *, created_at: int) -> list[InteractionRecord]:
-    """Messages as interactions: a tool's result joins the call it answers; system messages are left out.
+class CallLog:
+    """The tool calls of one turn: which result answers which call, and which were told before.
 
-    ``created_at`` is in epoch seconds.
+    Several may tell of the same call: a callback while it runs, the conversation that a function returns in the end,
+    the messages of the next model call. It is kept once. Ids alone do not decide: recorded ones repeat within a turn.
     """
-    made: list[InteractionRecord] = []
-    open_calls: dict[str, dict[str, Any]] = {}
-    for message in messages:
-        if message.role == "system":
-            continue
-        if message.role in ("tool", "function"):
-            _answer_call(message, open_calls, made, created_at)
-            continue
-        tools = []
-        for call in message.tools:
-            record = tool_record(call["name"], call["input"])
-            tools.append(record)
-            open_calls[call["id"] or f"{call['name']}#{len(open_calls)}"] = record
-        text = strip_injected(message.text)
-        if text or tools:
-            made.append(InteractionRecord(message.role or "user", text, created_at, tools))
-    return made
+
+    __slots__ = ("_by_id", "_told")
+
+    def __init__(self) -> None:
+        self._by_id: dict[str, list[dict[str, Any]]] = {}
+        self._told: set[tuple[str, str, bytes]] = set()
+
+    def interactions(self, messages: Sequence[Message], *, created_at: int) -> list[InteractionRecord]:
+        """Messages as interactions (``created_at`` in epoch seconds): system messages are left out, a tool's result
+        joins the call it answers, and what was told by an earlier call of this method is not repeated."""
+        told_before = frozenset(self._told)
+        made: list[InteractionRecord] = []
+        for message in messages:
+            if message.role == "system":
+                continue
+            if message.role in ("tool", "function"):
+                if not self.answer(message):
+                    _orphan_result(message, made, created_at)
+                continue
+            tools = [tool for tool in (self._record(call, told_before) for call in message.tools) if tool]
+            text = strip_injected(message.text) if tools or not message.tools else ""
+            if text or tools:
+                made.append(InteractionRecord(message.role or "user", text, created_at, tools))
+        return made
+
+    def answer(self, message: Message) -> bool:
+        """Join a tool's result to the latest call that it can answer; False if there is no such call on the turn."""
+        calls = self._by_id.get(message.call_id, []) if message.call_id else self._named(message.name)
+        open_call = next((call for call in reversed(calls) if not call["status"]), None)
+        if open_call is not None:
+            open_call["tool_data"]["output"] = message.text
+            open_call["status"] = (message.status or "success")[:100]
+        return bool(calls)
+
+    def _named(self, name: str) -> list[dict[str, Any]]:
+        every = (call for calls in self._by_id.values() for call in calls)
+        return [call for call in every if call["tool_name"] == name and not call["status"]]
+
+    def _record(self, call: dict[str, Any], told_before: frozenset[tuple[str, str, bytes]]) -> dict[str, Any] | None:
+        record = tool_record(call["name"], call["input"])
+        key = (call["id"], call["name"], orjson.dumps(call["input"], option=orjson.OPT_SORT_KEYS))
+        if call["id"] and key in told_before:
+            return None
+        self._told.add(key)
+        self._by_id.setdefault(call["id"], []).append(record)
+        return record
 
 
-def _answer_call(
-    message: Message, open_calls: dict[str, dict[str, Any]], made: list[InteractionRecord], created_at: int
-) -> None:
-    key = message.call_id if message.call_id in open_calls else ""
-    if not key:
-        key = next((key for key, call in open_calls.items() if call["tool_name"] == message.name), "")
-    record = open_calls.pop(key, None)
-    if record is None:
-        record = tool_record(message.name or "tool")
-        if not made or made[-1].role != "assistant":
-            made.append(InteractionRecord("assistant", "", created_at))
-        made[-1].tools_used.append(record)
-    record["tool_data"]["output"] = message.text
-    record["status"] = message.status or "success"
+def _orphan_result(message: Message, made: list[InteractionRecord], created_at: int) -> None:
+    """A result whose call is not on the turn stands on the answer before it, or on one of its own."""
+    if not made or made[-1].role != "assistant":
+        made.append(InteractionRecord("assistant", "", created_at))
+    made[-1].tools_used.append(tool_record(message.name or "tool", None, message.text, message.status or "success"))

@@ -10,14 +10,15 @@ import time
 import weakref
 from collections.abc import Callable, Mapping, Sequence
 from contextvars import ContextVar, Token
+from dataclasses import replace
 from types import TracebackType
 from typing import Any, Literal, Protocol
 
 from reflexio_middleware import scope as _scope
 from reflexio_middleware.capture.messages import (
+    CallLog,
     Message,
     arguments_of,
-    interactions_of,
     read_message,
     strip_injected,
     tool_record,
@@ -51,11 +52,27 @@ def set_default_sink(make: Callable[[], Sink] | None) -> None:
     _default_sink = make
 
 
+_finders: list[Callable[[], Turn | None]] = []
+
+
+def find_turns_with(finder: Callable[[], Turn | None]) -> None:
+    """Let an integration tell the turn of the code that runs, where it knows it by other means than this context."""
+    if finder not in _finders:
+        _finders.append(finder)
+
+
 def current_turn() -> Turn | None:
     """The turn that runs in this context, or None."""
     held = _current.get()
     turn = held() if held else None
-    return None if turn is None or turn.finished else turn
+    if turn is not None and not turn.finished:
+        return turn
+    for finder in _finders:
+        with guard("finding the current turn"):
+            found = finder()
+            if found is not None and not found.finished:
+                return found
+    return None
 
 
 def activate(turn: Turn) -> Token[weakref.ref[Turn] | None]:
@@ -81,8 +98,8 @@ class Turn:
     """
 
     __slots__ = (
-        "__weakref__", "_interactions", "_retrieved", "_sink", "_started_ns", "_tools", "error", "finished", "options",
-        "reference", "request_id", "scope", "status",
+        "__weakref__", "_calls", "_interactions", "_retrieved", "_sink", "_started_ns", "_tools", "error", "finished",
+        "options", "reference", "request_id", "scope", "status",
     )  # fmt: skip
 
     def __init__(self, scope: Scope | None = None, sink: Sink | None = None) -> None:
@@ -95,6 +112,7 @@ class Turn:
         self.reference = weakref.ref(self)
         self._sink = sink
         self._started_ns = time.time_ns()
+        self._calls = CallLog()
         self._interactions: list[InteractionRecord] = []
         self._tools: list[dict[str, Any]] = []
         self._retrieved: list[dict[str, Any]] = []
@@ -124,17 +142,29 @@ class Turn:
             self._tools.append(tool_record(str(name), arguments_of(input), snapshot(output), status))
 
     def add_messages(self, messages: Sequence[Any]) -> None:
-        """Add chat messages of any form (see ``reflexio_middleware.capture.messages``), results joined to calls."""
-        with guard("adding to a turn"):
-            self.add_read(read_message(message) for message in messages)
+        """Add chat messages of any form (see ``reflexio_middleware.capture.messages``), results joined to calls.
 
-    def add_read(self, messages: Any) -> None:
-        """Add messages that were read already."""
-        found: list[Message] = list(messages)
-        for record in interactions_of(found, created_at=_now()):
+        A tool call that is on the turn already (same id, name and input), and a result that was told, are not
+        repeated: several may tell of the same run.
+        """
+        with guard("adding to a turn"):
+            self.add_read([read_message(message) for message in messages])
+
+    def add_read(self, messages: Sequence[Message]) -> None:
+        """:meth:`add_messages` for messages that were read already."""
+        for record in self._calls.interactions(messages, created_at=_now()):
             if record.role == "assistant" and self._tools:
                 record.tools_used, self._tools = [*self._tools, *record.tools_used], []
             self._append(record)
+
+    def answer_calls(self, messages: Sequence[Message]) -> list[Message]:
+        """Join tool results to the calls on this turn that they answer; what answers none of them is returned."""
+        return [message for message in messages if not self._calls.answer(message)]
+
+    def name_user(self, user_id: str) -> None:
+        """Tell the turn whose it is, if it does not know: some ways of naming the user are seen only under way."""
+        if user_id and not self.scope.user_id:
+            self.scope = replace(self.scope, user_id=user_id)
 
     def retrieved(self, learnings: Sequence[Mapping[str, Any]]) -> None:
         """Note which learnings recall put into this turn's prompt: ``{"kind", "learning_id"}`` dictionaries."""

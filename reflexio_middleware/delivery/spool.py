@@ -114,6 +114,7 @@ class FileSpool:
         flags = os.O_RDWR | os.O_CREAT | os.O_APPEND | getattr(os, "O_BINARY", 0)
         self._fd = os.open(self.path, flags, 0o600)
         os.write(self._fd, HEADER)
+        self._reader = self.path.open("rb", buffering=0)  # used by the one thread that drains
         self._max = max_bytes
         self._size = self._start = len(HEADER)
         self._pending = 0
@@ -149,10 +150,10 @@ class FileSpool:
             end, start = self._size, self._start
         found: list[bytes] = []
         while start < end and len(found) < limit:
-            length, checksum = _FRAME.unpack(os.pread(self._fd, _FRAME.size, start))
+            length, checksum = _FRAME.unpack(self._at(start, _FRAME.size))
             if found and length > max_bytes:
                 break
-            payload = os.pread(self._fd, length, start + _FRAME.size)
+            payload = self._at(start + _FRAME.size, length)
             if zlib.crc32(payload) != checksum:
                 return found or self._set_aside(start, end)
             found.append(payload)
@@ -160,9 +161,13 @@ class FileSpool:
             max_bytes -= length
         return found
 
+    def _at(self, offset: int, size: int) -> bytes:
+        self._reader.seek(offset)
+        return self._reader.read(size)
+
     def _set_aside(self, start: int, end: int) -> list[bytes]:
         broken = self.path.with_suffix(".broken")
-        broken.write_bytes(os.pread(self._fd, end - start, start))
+        broken.write_bytes(self._at(start, end - start))
         count("spool_damaged")
         warn("spool-damaged", "reflexio: a damaged part of the spool was set aside in %s", broken)
         with self._lock:
@@ -174,7 +179,7 @@ class FileSpool:
         """Drop the oldest records; the file shrinks when all are gone, or when much of it is."""
         with self._lock:
             for _ in range(amount):
-                length, _checksum = _FRAME.unpack(os.pread(self._fd, _FRAME.size, self._start))
+                length, _checksum = _FRAME.unpack(self._at(self._start, _FRAME.size))
                 self._start += _FRAME.size + length
                 self._pending -= 1
             if self._start >= self._size:
@@ -191,12 +196,13 @@ class FileSpool:
         os.write(fd, HEADER)
         at = self._start
         while at < self._size:
-            piece = os.pread(self._fd, min(1 << 20, self._size - at), at)
+            piece = self._at(at, min(1 << 20, self._size - at))
             os.write(fd, piece)
             at += len(piece)
         os.replace(fresh, self.path)
         os.close(self._fd)
-        self._fd = fd
+        self._reader.close()
+        self._fd, self._reader = fd, self.path.open("rb", buffering=0)
         self._size, self._start = self._size - self._start + len(HEADER), len(HEADER)
 
     def close(self) -> None:
@@ -205,6 +211,7 @@ class FileSpool:
             if self._fd < 0:
                 return
             os.close(self._fd)
+            self._reader.close()
             self._fd = -1
             if not self._pending:
                 self.path.unlink(missing_ok=True)
@@ -214,6 +221,7 @@ class FileSpool:
         """In a forked child: close the parent's files without touching the parent's lock."""
         if self._fd >= 0:
             os.close(self._fd)
+            self._reader.close()
             self._fd = -1
         self._lockfile.forget()
 

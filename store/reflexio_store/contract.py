@@ -32,11 +32,13 @@ L = TypeVar("L", bound=Learning, covariant=True)
 @dataclass(frozen=True, slots=True)
 class Scored(Generic[L]):
     """A learning found by a search. ``score`` is BM25-like (higher is better, comparable within one answer);
-    ``coverage`` is the share (0 to 1) of the query's weight, by rarity of its words, that the learning covers."""
+    ``coverage`` is the share (0 to 1) of the query's weight, by rarity of its words, that the learning covers;
+    ``share`` is the share (0 to 1) of the learning's own words that the query names."""
 
     learning: L
     score: float
     coverage: float
+    share: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)

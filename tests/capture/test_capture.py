@@ -655,3 +655,27 @@ def test_a_base_exception_passes_and_leaves_a_clean_context(sink: ListSink) -> N
         agent("stop")
     agent("go")
     assert [item.status for item in sink.turns] == ["cancelled", "completed"]
+
+
+def test_a_tool_call_told_twice_is_kept_once(sink: ListSink) -> None:
+    """A callback tells of it while it runs, the returned conversation in the end; repeated ids alone decide nothing."""
+
+    def call(number: int) -> dict[str, Any]:
+        arguments = f'{{"n": {number}}}'
+        return {"role": "assistant", "tool_calls": [{"id": "c", "function": {"name": "f", "arguments": arguments}}]}
+
+    def output(text: str) -> dict[str, Any]:
+        return {"role": "tool", "tool_call_id": "c", "content": text}
+
+    @capture
+    def agent(question: str) -> Any:
+        made = current_turn()
+        assert made is not None
+        made.add_messages([call(1), output("one"), call(2)])
+        made.add_messages([output("two")])
+        return [call(1), output("one"), call(2), output("two"), {"role": "assistant", "content": "done"}]
+
+    agent("q")
+    tools = [tool["tool_data"] for item in sink.only.interactions for tool in item.tools_used]
+    assert tools == [{"input": {"n": 1}, "output": "one"}, {"input": {"n": 2}, "output": "two"}]
+    assert sink.said == [[("user", "q"), ("assistant", ""), ("assistant", ""), ("assistant", "done")]]
