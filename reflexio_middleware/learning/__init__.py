@@ -1,0 +1,1 @@
+"""From a session to learnings: extractors, consolidation and the worker that runs them."""

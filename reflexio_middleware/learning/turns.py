@@ -1,0 +1,84 @@
+"""A session read message by message: who speaks, where a message stands, and what it asks for."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Set
+from dataclasses import dataclass
+from typing import Final
+
+from reflexio_store.models import Evidence, Interaction, Request
+
+from .extractor import SessionView
+from .grammar import Grammar
+from .sentences import Sentence, without_leads
+
+USER_ROLES: Final = frozenset({"user", "human", "customer", "client"})
+AGENT_ROLES: Final = frozenset({"assistant", "agent", "ai", "bot", "model"})
+_MAX_REQUEST: Final = 200
+_ASKING: Final = re.compile(
+    r"(?:I|we) (?:want|need|would like|am looking|am trying|have to|wish to|was hoping)\b"
+    r"|(?:can|could|would|will) you\b|what|which|who|where|when|why|how|is|are|do|does|did|should|please\b",
+    re.IGNORECASE,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """One message and its place: interaction ``index`` (from 0) of ``request``."""
+
+    request: Request
+    index: int
+    interaction: Interaction
+
+    @property
+    def by_user(self) -> bool:
+        """Whether the user wrote it; roles are compared without case."""
+        return self.interaction.role.strip().lower() in USER_ROLES
+
+    @property
+    def by_agent(self) -> bool:
+        """Whether the agent wrote it."""
+        return self.interaction.role.strip().lower() in AGENT_ROLES
+
+    @property
+    def evidence(self) -> Evidence:
+        """The message as evidence."""
+        return Evidence(request_id=self.request.request_id, interaction_index=self.index)
+
+    @property
+    def time(self) -> int:
+        """When it was said, in epoch seconds."""
+        return self.interaction.created_at or self.request.created_at
+
+
+def messages_of(session: SessionView) -> list[Message]:
+    """The messages of a session in order; those of requests marked ``evaluation_only`` are left out."""
+    return [
+        Message(data.request, index, interaction)
+        for data in session.requests
+        if not data.request.evaluation_only
+        for index, interaction in enumerate(data.interactions)
+    ]
+
+
+def request_in(spoken: list[Sentence], used: Set[int], grammar: Grammar) -> str:
+    """What a user's message asks for, as one sentence of it (at most 200 characters); "" if it asks for nothing.
+
+    Sentences in ``used`` taught something already; secrets and small talk are passed over.
+    """
+    first = ""
+    for index, sentence in enumerate(spoken):
+        text = without_leads(sentence.said, grammar)[0].strip()
+        if index in used or grammar.guarded(sentence.plain, "secrets") or is_trivial(text, grammar):
+            continue
+        if sentence.asks or _ASKING.match(text) or grammar.text["imperative"].match(text):
+            return text[:_MAX_REQUEST]
+        first = first or text
+    return first[:_MAX_REQUEST]
+
+
+def is_trivial(text: str, grammar: Grammar) -> bool:
+    """Whether ``text`` is small talk (thanks, yes, hello) or a single word."""
+    words = re.findall(r"[\w']+", text.lower())
+    return len(words) < 2 or all(word in grammar.trivial for word in words)
