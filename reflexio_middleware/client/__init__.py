@@ -1,0 +1,73 @@
+"""The client: the one place that knows capture, delivery, learning and recall, and ties them together."""
+
+from __future__ import annotations
+
+import threading
+from typing import Any
+
+from reflexio_middleware.client.core import Core
+from reflexio_middleware.client.learnings import LearningsApi
+from reflexio_middleware.client.requests import RequestsApi
+from reflexio_middleware.client.retrieval import RetrievalApi
+from reflexio_middleware.learning.extractor import Extractor
+
+_lock = threading.RLock()
+_default: ReflexioClient | None = None
+
+
+class ReflexioClient(RequestsApi, LearningsApi, RetrievalApi):
+    """The memory of your agents, in one home.
+
+    Method names, arguments and answers are those of the public ``reflexio-client``. The first client made in a
+    process, while it is open, is the one that captured turns go to (see :func:`default_client`).
+
+    Args:
+        store: URL of the home: ``sqlite:///memory.db``, or ``sqlite://`` for one in memory. None: the setting
+            ``REFLEXIO_STORE``, else a SQLite file in the user's data folder.
+        url_endpoint: A Reflexio server; not in this release.
+        api_key: Its key; not in this release.
+        extractor: What learns: ``"statements"`` (no model), ``"llm"``, or an :class:`Extractor` of your own.
+        **settings: Any setting of :class:`reflexio_middleware.settings.Settings` by its name.
+
+    Raises:
+        StoreURLError: The URL is unusable.
+        StoreError: The home cannot be opened: folder not writable, damaged file, newer schema.
+        InvalidInputError: A setting is unusable.
+    """
+
+    def __init__(
+        self,
+        store: str | None = None,
+        *,
+        url_endpoint: str | None = None,
+        api_key: str | None = None,
+        extractor: Extractor | str | None = None,
+        _background: bool = False,
+        **settings: Any,
+    ) -> None:
+        super().__init__(
+            store, url_endpoint=url_endpoint, api_key=api_key, extractor=extractor, _background=_background, **settings
+        )
+        global _default
+        with _lock:
+            if _default is None or _default.is_closed:
+                _default = self
+
+
+def default_client() -> ReflexioClient:
+    """The client that captured turns go to when nothing else is said: the first one made that is still open, else one
+    made now from the settings (its home is opened in the background)."""
+    with _lock:
+        if _default is not None and not _default.is_closed:
+            return _default
+        return ReflexioClient(_background=True)
+
+
+def set_default_client(client: ReflexioClient | None) -> None:
+    """Say which client captured turns go to when nothing else is said; None: decide anew at the next need."""
+    global _default
+    with _lock:
+        _default = client
+
+
+__all__ = ["Core", "ReflexioClient", "default_client", "set_default_client"]

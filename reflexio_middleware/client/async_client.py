@@ -1,0 +1,120 @@
+"""The async twin of the client: the same methods, awaited; the work is done in the client's own threads."""
+
+from __future__ import annotations
+
+import asyncio
+import contextvars
+import functools
+from collections.abc import Callable, Coroutine
+from typing import Any, Concatenate, ParamSpec, Self, TypeVar
+
+from reflexio_middleware.client import ReflexioClient
+from reflexio_middleware.delivery.writer import Delivery
+from reflexio_middleware.settings import Settings
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+
+def _awaited(
+    method: Callable[Concatenate[ReflexioClient, P], R],
+) -> Callable[Concatenate[AsyncReflexioClient, P], Coroutine[Any, Any, R]]:
+    async def twin(self: AsyncReflexioClient, /, *args: P.args, **kwargs: P.kwargs) -> R:
+        return await self._in_thread(functools.partial(method, self.sync, *args, **kwargs))
+
+    functools.update_wrapper(twin, method)
+    return twin
+
+
+class AsyncReflexioClient:
+    """:class:`ReflexioClient` for ``async`` code: same arguments, methods awaited, ``async with`` to close.
+
+    Args:
+        store: As in :class:`ReflexioClient`, like all the rest.
+        client: A client to share instead of making one; then closing this leaves it open.
+    """
+
+    def __init__(self, store: str | None = None, *, client: ReflexioClient | None = None, **settings: Any) -> None:
+        self._owned = client is None
+        self.sync = client or ReflexioClient(store, **settings)
+
+    async def _in_thread(self, work: Callable[[], R]) -> R:
+        context = contextvars.copy_context()
+        return await asyncio.wrap_future(self.sync._threads().submit(context.run, work))
+
+    @property
+    def settings(self) -> Settings:
+        """The settings in force."""
+        return self.sync.settings
+
+    @property
+    def sink(self) -> Delivery:
+        """Where finished turns are put."""
+        return self.sync.sink
+
+    @property
+    def url(self) -> str:
+        """Where the record is kept."""
+        return self.sync.url
+
+    def stats(self) -> dict[str, int]:
+        """See :meth:`ReflexioClient.stats`."""
+        return self.sync.stats()
+
+    async def close(self) -> None:
+        """Store what waits and release all (not of a shared client)."""
+        if self._owned:
+            await asyncio.to_thread(self.sync.close)
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.close()
+
+    publish_interaction = _awaited(ReflexioClient.publish_interaction)
+    get_learning_status = _awaited(ReflexioClient.get_learning_status)
+    finalize_session = _awaited(ReflexioClient.finalize_session)
+    get_requests = _awaited(ReflexioClient.get_requests)
+    get_interactions = _awaited(ReflexioClient.get_interactions)
+    search_interactions = _awaited(ReflexioClient.search_interactions)
+    delete_request = _awaited(ReflexioClient.delete_request)
+    delete_session = _awaited(ReflexioClient.delete_session)
+    delete_requests_by_ids = _awaited(ReflexioClient.delete_requests_by_ids)
+    clear_user_data = _awaited(ReflexioClient.clear_user_data)
+    add_user_profile = _awaited(ReflexioClient.add_user_profile)
+    get_profiles = _awaited(ReflexioClient.get_profiles)
+    get_all_profiles = _awaited(ReflexioClient.get_all_profiles)
+    search_user_profiles = _awaited(ReflexioClient.search_user_profiles)
+    search_profiles = search_user_profiles
+    update_user_profile = _awaited(ReflexioClient.update_user_profile)
+    delete_profile = _awaited(ReflexioClient.delete_profile)
+    delete_profiles_by_ids = _awaited(ReflexioClient.delete_profiles_by_ids)
+    delete_all_profiles = _awaited(ReflexioClient.delete_all_profiles)
+    add_user_playbook = _awaited(ReflexioClient.add_user_playbook)
+    get_user_playbooks = _awaited(ReflexioClient.get_user_playbooks)
+    search_user_playbooks = _awaited(ReflexioClient.search_user_playbooks)
+    update_user_playbook = _awaited(ReflexioClient.update_user_playbook)
+    delete_user_playbook = _awaited(ReflexioClient.delete_user_playbook)
+    delete_user_playbooks_by_ids = _awaited(ReflexioClient.delete_user_playbooks_by_ids)
+    delete_all_user_playbooks = _awaited(ReflexioClient.delete_all_user_playbooks)
+    add_agent_playbooks = _awaited(ReflexioClient.add_agent_playbooks)
+    get_agent_playbooks = _awaited(ReflexioClient.get_agent_playbooks)
+    search_agent_playbooks = _awaited(ReflexioClient.search_agent_playbooks)
+    update_agent_playbook = _awaited(ReflexioClient.update_agent_playbook)
+    update_agent_playbook_status = _awaited(ReflexioClient.update_agent_playbook_status)
+    approve_agent_playbook = _awaited(ReflexioClient.approve_agent_playbook)
+    reject_agent_playbook = _awaited(ReflexioClient.reject_agent_playbook)
+    delete_agent_playbook = _awaited(ReflexioClient.delete_agent_playbook)
+    delete_agent_playbooks_by_ids = _awaited(ReflexioClient.delete_agent_playbooks_by_ids)
+    delete_all_agent_playbooks = _awaited(ReflexioClient.delete_all_agent_playbooks)
+    search = _awaited(ReflexioClient.search)
+    flush = _awaited(ReflexioClient.flush)
+
+    async def recall(self, *args: Any, **kwargs: Any) -> Any:
+        """See :meth:`ReflexioClient.recall`."""
+        return await self.sync.recall_async(*args, **kwargs)
+
+    async def inject(self, *args: Any, **kwargs: Any) -> list[Any]:
+        """See :meth:`ReflexioClient.inject`."""
+        return await self.sync.inject_async(*args, **kwargs)

@@ -1,0 +1,260 @@
+"""What all parts of a client share: its settings, its home, its delivery and its worker."""
+
+from __future__ import annotations
+
+import atexit
+import hashlib
+import threading
+import weakref
+from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any, Self, TypeVar
+
+from pydantic import BaseModel, ValidationError
+
+from reflexio_middleware.delivery.writer import Delivery, FlushResult
+from reflexio_middleware.guard import count, counters, guard, warn
+from reflexio_middleware.learning.extractor import Extractor
+from reflexio_middleware.learning.worker import LearningWorker
+from reflexio_middleware.settings import Settings, data_folder, read_settings
+from reflexio_store.contract import Store
+from reflexio_store.errors import InvalidInputError, StoreUnavailableError, StoreURLError
+from reflexio_store.forking import protect
+from reflexio_store.homes import open_store
+from reflexio_store.models import problems_of
+
+M = TypeVar("M", bound=BaseModel)
+
+
+def checked(model: type[M], **fields: Any) -> M:
+    """``model`` of these fields (None counts as not given).
+
+    Raises:
+        InvalidInputError: A field is unusable; it names each.
+    """
+    try:
+        return model(**{name: value for name, value in fields.items() if value is not None})
+    except ValidationError as error:
+        raise InvalidInputError("The call was refused", problems_of(error)) from error
+
+
+def values_of(model: type[M], values: Any, name: str) -> list[M]:
+    """``values`` (models or mappings, one at least) as models.
+
+    Raises:
+        InvalidInputError: One is unusable; it names its place and field.
+    """
+    if isinstance(values, (str, bytes, Mapping, BaseModel)) or not hasattr(values, "__iter__"):
+        raise InvalidInputError("The call was refused", [(name, f"must be a list, not {type(values).__name__}")])
+    made, problems = [], []
+    for index, value in enumerate(values):
+        try:
+            made.append(value if isinstance(value, model) else model.model_validate(value))
+        except ValidationError as error:
+            problems += problems_of(error, f"{name}[{index}]")
+    if not made and not problems:
+        problems.append((name, "needs at least one"))
+    if problems:
+        raise InvalidInputError("The call was refused and nothing was stored", problems)
+    return made
+
+
+class Core:
+    """A home of the record, with the delivery that fills it and the worker that learns from it.
+
+    Thread-safe; one per process and home is enough. Close it, or use it as ``with``: what is not stored yet is stored
+    then, or stays in the spool for the next process.
+    """
+
+    def __init__(
+        self,
+        store: str | None = None,
+        *,
+        url_endpoint: str | None = None,
+        api_key: str | None = None,
+        extractor: Extractor | str | None = None,
+        _background: bool = False,
+        **settings: Any,
+    ) -> None:
+        if url_endpoint is not None or api_key is not None:
+            raise StoreURLError(
+                "A Reflexio server (url_endpoint=, api_key=) is no home of this release yet. "
+                "Use the embedded one: ReflexioClient() or ReflexioClient('sqlite:///memory.db')"
+            )
+        named = extractor if isinstance(extractor, str) else None
+        self.settings: Settings = read_settings(store=store, extractor=named, **settings)
+        self._opening = threading.Lock()
+        self._resting = False
+        self._opened: Store | None = None
+        self._closed = False
+        self._pool: ThreadPoolExecutor | None = None
+        self._worker = self._new_worker(extractor if not isinstance(extractor, str) else None)
+        self._delivery = Delivery(
+            self._open,
+            spool_folder(self.settings),
+            agent_version=self.settings.agent_version,
+            learn_after=self.settings.quiet_seconds,
+            on_stored=self._worker.wake if self._worker else None,
+            max_bytes=self.settings.spool_max_bytes,
+        )
+        if not _background:
+            self._open()
+            self._delivery.start()
+        if self._worker and not _background:
+            self._worker.wake()
+        _open_clients.add(self)
+        protect(self)
+
+    def _new_worker(self, extractor: Extractor | None) -> LearningWorker | None:
+        if self.settings.learning == "off":
+            return None
+        return LearningWorker(self._open, extractor or _extractor(self.settings))
+
+    def _open(self) -> Store:
+        if self._opened is None:
+            with self._opening:
+                if self._closed:
+                    raise StoreUnavailableError("This client is closed: make a new one")
+                if self._opened is None:
+                    self._opened = open_store(self.settings.store)
+        return self._opened
+
+    @property
+    def store(self) -> Store:
+        """The home, opened; a read of it sees what this process captured before, as far as it is stored.
+
+        Raises:
+            StoreError: It cannot be opened.
+        """
+        return self._open()
+
+    @property
+    def sink(self) -> Delivery:
+        """Where finished turns are put; integrations hand theirs in here."""
+        return self._delivery
+
+    @property
+    def is_closed(self) -> bool:
+        """Whether :meth:`close` was called."""
+        return self._closed
+
+    @property
+    def url(self) -> str:
+        """Where the record is kept, without any password."""
+        return self._opened.url if self._opened else self.settings.store
+
+    def _settled(self) -> Store:
+        """The store, after this process's own turns were let through: a read sees what was written before it."""
+        if self._delivery.pending:
+            self._delivery.flush(self.settings.flush_timeout)
+        return self._open()
+
+    def flush(self, timeout: float | None = None, *, learn_now: bool = False) -> FlushResult:
+        """Wait until all captured turns are stored, and until the learning that is due has been done.
+
+        Args:
+            timeout: Seconds at most; None: the setting ``flush_timeout`` (10).
+            learn_now: Learn now from sessions that would otherwise wait for quiet (see ``learn_after``).
+        """
+        limit = self.settings.flush_timeout if timeout is None else timeout
+        remaining = self._delivery.flush(limit)
+        if self._worker is None or remaining:
+            return FlushResult(remaining=remaining)
+        if learn_now:
+            self._open().hasten_jobs("learn")
+        return FlushResult(learning_remaining=len(self._worker.wait(limit)))
+
+    def stats(self) -> dict[str, int]:
+        """Counters of this process (``turns_captured``, ``turns_stored``, ``turns_refused``, ``internal_errors``,
+        ``recalls``, ``recalls_late``, ...), and ``pending``: turns of this client that are not stored yet."""
+        return {**counters(), "pending": self._delivery.pending}
+
+    def close(self, timeout: float | None = None) -> FlushResult:
+        """Store what waits (``timeout`` seconds at most; None: the setting ``flush_timeout``) and release all.
+
+        Closing twice is fine. What could not be stored stays in the spool for the next process.
+        """
+        if self._closed:
+            return FlushResult()
+        limit = self.settings.flush_timeout if timeout is None else timeout
+        remaining = self._delivery.close(limit)
+        self._closed = True
+        if self._worker:
+            self._worker.close(limit)
+        if self._pool:
+            self._pool.shutdown(wait=False, cancel_futures=True)
+        if self._opened:
+            self._opened.close()
+        _open_clients.discard(self)
+        return FlushResult(remaining=remaining)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def before_fork(self) -> None:
+        """Let a home that is being opened (and its modules imported) finish: a child could not finish it."""
+        self._resting = self._opening.acquire(timeout=5.0)
+
+    def after_fork(self, *, child: bool) -> None:
+        """In a child the threads of the pool are gone; in the parent all goes on."""
+        if child:
+            self._opening = threading.Lock()
+            self._pool = None
+        elif self._resting:
+            self._opening.release()
+
+    def _threads(self) -> ThreadPoolExecutor:
+        """The client's own threads, for what has a deadline or must not block an event loop."""
+        if self._pool is None:
+            with self._opening:
+                if self._pool is None:
+                    self._pool = ThreadPoolExecutor(max_workers=4, thread_name_prefix="reflexio-client")
+        return self._pool
+
+
+def _extractor(settings: Settings) -> Extractor:
+    from reflexio_middleware.learning.statements import StatementsExtractor
+
+    if settings.extractor == "statements":
+        return StatementsExtractor()
+    if settings.llm_api_key is None:
+        count("extractor_fallbacks")
+        warn("extractor", "reflexio: the llm extractor has no key (REFLEXIO_LLM_API_KEY): statements is used instead")
+        return StatementsExtractor()
+    from reflexio_middleware.learning.llm import LLMExtractor
+
+    return LLMExtractor(
+        settings.llm_model,
+        base_url=settings.llm_base_url,
+        api_key=settings.llm_api_key.get_secret_value(),
+        timeout=settings.llm_timeout,
+    )
+
+
+def spool_folder(settings: Settings) -> Path | None:
+    """Where the spool of a home lies: beside a SQLite file, nowhere for an in-memory home, else in the data folder."""
+    if settings.spool_dir is not None:
+        return settings.spool_dir.expanduser()
+    url = settings.store.partition("?")[0]
+    if url in ("sqlite://", "sqlite:///:memory:"):
+        return None
+    if url.startswith("sqlite:///"):
+        path = Path(url.removeprefix("sqlite:///")).expanduser().absolute()
+        return path.with_name(path.name + "-spool")
+    return data_folder() / "spool" / hashlib.sha256(url.encode()).hexdigest()[:16]
+
+
+_open_clients: weakref.WeakSet[Core] = weakref.WeakSet()
+
+
+def _close_at_exit() -> None:
+    for client in list(_open_clients):
+        with guard("closing at exit"):
+            client.close(client.settings.exit_timeout)
+
+
+atexit.register(_close_at_exit)

@@ -1,0 +1,306 @@
+"""Publishing, reading and deleting requests, sessions and interactions."""
+
+from __future__ import annotations
+
+import dataclasses
+import time
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from typing import Any
+
+from reflexio_middleware.capture.messages import strip_injected
+from reflexio_middleware.capture.redaction import redact_turn
+from reflexio_middleware.client.core import Core, checked
+from reflexio_store.contract import JobState, Receipt
+from reflexio_store.errors import DeliveryError, InvalidInputError
+from reflexio_store.ids import uuid7
+from reflexio_store.models import (
+    BulkDeleteResponse,
+    DeleteResponse,
+    DeleteSessionResponse,
+    GetInteractionsRequest,
+    GetRequestsRequest,
+    GetRequestsResponse,
+    InteractionData,
+    InteractionsResponse,
+    PublishUserInteractionRequest,
+    PublishUserInteractionResponse,
+    SearchInteractionRequest,
+    SearchMode,
+    check_publish,
+)
+from reflexio_store.records import InteractionRecord, TurnRecord
+
+_OPTIONS = ("session_finished", "skip_aggregation", "force_extraction", "evaluation_only", "override_learning_stall")
+_MAX_IDS = 10_000
+
+
+class RequestsApi(Core):
+    """The part of the client that speaks of requests, sessions and interactions."""
+
+    def publish_interaction(
+        self,
+        user_id: str,
+        interactions: Sequence[InteractionData | Mapping[str, Any]],
+        source: str = "",
+        agent_version: str = "",
+        session_id: str | None = None,
+        wait_for_response: bool = False,
+        skip_aggregation: bool = False,
+        force_extraction: bool = False,
+        evaluation_only: bool = False,
+        override_learning_stall: bool = False,
+        retrieval_experiment_id: str | None = None,
+        retrieval_experiment_arm: str | None = None,
+        session_finished: bool = False,
+        request_id: str | None = None,
+    ) -> PublishUserInteractionResponse:
+        """Store interactions as one request.
+
+        When this returns, the request is on disk (in the spool) and survives the process being killed; the next read
+        through this client sees it.
+
+        Args:
+            user_id: Whose request it is.
+            interactions: 1 to 1000 messages: ``{"role", "content", "tools_used", ...}`` (see ``InteractionData``).
+            source: Where it comes from, e.g. ``"web_app"``.
+            agent_version: Version of the agent that answered; ``""``: the setting ``agent_version``.
+            session_id: The conversation it belongs to. Required.
+            wait_for_response: Wait until it is stored and learned from, and report what was learned.
+            skip_aggregation: Keep what is learned from it out of agent playbooks.
+            force_extraction: Learn from the session at once.
+            evaluation_only: Keep it, but never learn from it.
+            override_learning_stall: Accepted for compatibility.
+            retrieval_experiment_id: Experiment that this request is part of; goes with the next one.
+            retrieval_experiment_arm: ``"treatment"`` or ``"holdout"``.
+            session_finished: The conversation is over: learn from it at once.
+            request_id: Your own id, for publishing at most once; None: one is made. A known id changes nothing.
+
+        Raises:
+            InvalidInputError: Something is wrong; the message names interaction and field. Nothing was stored.
+            DeliveryError: It could not be kept (spool full or not writable). Nothing was stored.
+        """
+        body, warnings = check_publish(
+            user_id=user_id, interactions=interactions, source=source, agent_version=agent_version,
+            session_id=session_id, skip_aggregation=skip_aggregation, force_extraction=force_extraction,
+            evaluation_only=evaluation_only, override_learning_stall=override_learning_stall,
+            retrieval_experiment_id=retrieval_experiment_id, retrieval_experiment_arm=retrieval_experiment_arm,
+            session_finished=session_finished, request_id=request_id,
+        )  # fmt: skip
+        turn = _record(body, self.settings.agent_version)
+        if request_id is not None and self._stored(turn.request_id):
+            return self._answer(turn, warnings, "This request_id is stored already; nothing was changed")
+        redact_turn(turn)
+        if not self._delivery.put(turn):
+            raise DeliveryError(
+                "The request was not stored: the spool is full, not writable, or the client is closed. See stats() and "
+                "`reflexio-middleware doctor`."
+            )
+        return self._answer(turn, warnings, "Stored", wait=wait_for_response)
+
+    def _stored(self, request_id: str) -> bool:
+        return bool(self._settled().get_requests(GetRequestsRequest(request_id=request_id)).sessions)
+
+    def _answer(
+        self, turn: TurnRecord, warnings: list[str], message: str, *, wait: bool = False
+    ) -> PublishUserInteractionResponse:
+        answer: dict[str, Any] = {"learning_status": "deferred", "learning_reason": "queued"}
+        if self._worker is None or "evaluation_only" in turn.options:
+            answer = {"learning_status": "not_tracked", "learning_reason": "not_applicable"}
+        elif wait:
+            answer = self._wait_for_learning(turn)
+        store = self._opened
+        return PublishUserInteractionResponse(
+            success=True, message=message, warnings=warnings, request_id=turn.request_id,
+            storage_type=store.kind if store else None, storage_label=self.url, **answer,
+        )  # fmt: skip
+
+    def _wait_for_learning(self, turn: TurnRecord) -> dict[str, Any]:
+        limit = self.settings.flush_timeout
+        store = self._settled()
+        store.hasten_jobs("learn", user_id=turn.user_id, key=turn.session_id)
+        assert self._worker is not None  # noqa: S101 - the caller has looked
+        self._worker.wait(limit, user_id=turn.user_id, session_id=turn.session_id)
+        state = self._learning_state(turn.user_id, turn.session_id)
+        if state is None or state.state not in ("done", "dead"):
+            return {"learning_status": "deferred", "learning_reason": "wait_timeout"}
+        if state.state == "dead":
+            return {"learning_status": "failed", "learning_reason": state.last_error}
+        names = ("profiles_added", "profiles_updated", "playbooks_added", "playbooks_updated")
+        return {"learning_status": "done", **{name: state.result.get(name, 0) for name in names}}
+
+    def _learning_state(self, user_id: str, session_id: str) -> JobState | None:
+        states = self.store.job_states("learn", user_id=user_id, key=session_id)
+        return states[0] if states else None
+
+    def get_learning_status(self, request_id: str) -> str:
+        """Where learning from a request's session stands: ``pending``, ``processing``, ``done``, ``failed`` or
+        ``not_tracked``.
+
+        Raises:
+            InvalidInputError: There is no such request.
+        """
+        found = self.get_requests(request_id=request_id).sessions
+        if not found:
+            raise InvalidInputError("The call was refused", [("request_id", f"no request {request_id!r} is stored")])
+        state = self._learning_state(found[0].user_id, found[0].session_id)
+        names = {"ready": "pending", "running": "processing", "done": "done", "dead": "failed"}
+        return names[state.state] if state else "not_tracked"
+
+    def finalize_session(self, session_id: str, *, user_id: str | None = None, wait_for_response: bool = False) -> bool:
+        """Say that a conversation is over: it is learned from now. False if nothing of it waited for learning."""
+        store = self._settled()
+        hastened = store.hasten_jobs("learn", user_id=user_id, key=session_id)
+        if self._worker:
+            self._worker.wake()
+            if wait_for_response:
+                self._worker.wait(self.settings.flush_timeout, user_id=user_id, session_id=session_id)
+        return hastened > 0
+
+    def get_requests(
+        self,
+        request: GetRequestsRequest | Mapping[str, Any] | None = None,
+        *,
+        user_id: str | None = None,
+        request_id: str | None = None,
+        session_id: str | None = None,
+        source: str | None = None,
+        start_time: datetime | str | None = None,
+        end_time: datetime | str | None = None,
+        top_k: int | None = None,
+        offset: int | None = None,
+        cursor: str | None = None,
+    ) -> GetRequestsResponse:
+        """Requests grouped by session: the session with the newest request first, requests newest first.
+
+        Args:
+            request: All of it as one value; the keywords override its fields.
+            user_id: Only this user's; None: everybody's.
+            request_id: Only this request.
+            session_id: Only this session.
+            source: Only from this source.
+            start_time: Only requests made at this time or later (naive times are local).
+            end_time: Only requests made before this time.
+            top_k: Sessions in one page (30).
+            offset: Sessions to pass over.
+            cursor: The ``next_cursor`` of the page before; stable while new turns arrive.
+
+        Raises:
+            InvalidInputError: A filter is unusable.
+        """
+        given = dict(request) if request is not None else {}
+        keywords = {
+            "user_id": user_id, "request_id": request_id, "session_id": session_id, "source": source,
+            "start_time": start_time, "end_time": end_time, "top_k": top_k, "offset": offset, "cursor": cursor,
+        }  # fmt: skip
+        given.update({name: value for name, value in keywords.items() if value is not None})
+        return self._settled().get_requests(checked(GetRequestsRequest, **given))
+
+    def get_interactions(
+        self,
+        user_id: str,
+        start_time: datetime | str | None = None,
+        end_time: datetime | str | None = None,
+        top_k: int | None = 30,
+    ) -> InteractionsResponse:
+        """The newest interactions of a user, newest first."""
+        query = checked(GetInteractionsRequest, user_id=user_id, start_time=start_time, end_time=end_time, top_k=top_k)
+        found = self._settled().get_interactions(query)
+        return InteractionsResponse(interactions=found, msg=f"Found {len(found)} interaction(s)")
+
+    def search_interactions(
+        self,
+        user_id: str,
+        request_id: str | None = None,
+        query: str | None = None,
+        start_time: datetime | str | None = None,
+        end_time: datetime | str | None = None,
+        top_k: int | None = None,
+        most_recent_k: int | None = None,
+        search_mode: SearchMode | None = None,
+    ) -> InteractionsResponse:
+        """Interactions of a user that match ``query``, best first; without a query the ``most_recent_k`` newest."""
+        wanted = checked(
+            SearchInteractionRequest, user_id=user_id, request_id=request_id, query=query, start_time=start_time,
+            end_time=end_time, top_k=top_k, most_recent_k=most_recent_k, search_mode=search_mode,
+        )  # fmt: skip
+        found = self._settled().search_interactions(wanted)
+        return InteractionsResponse(interactions=found, msg=f"Found {len(found)} interaction(s)")
+
+    def delete_request(self, request_id: str, wait_for_response: bool = False) -> DeleteResponse:  # noqa: ARG002
+        """Delete a request, and what was learned from it alone. An unknown id changes nothing and says so.
+
+        ``wait_for_response`` is accepted for compatibility: the deletion is complete when this returns.
+        """
+        receipt = self._settled().delete_requests([_named("request_id", request_id)])
+        if not receipt.requests:
+            return DeleteResponse(success=False, message=f"No request {request_id!r} is stored; nothing was changed")
+        return DeleteResponse(success=True, message=f"Deleted {_told(receipt)}")
+
+    def delete_session(
+        self,
+        session_id: str,
+        wait_for_response: bool = False,  # noqa: ARG002
+        *,
+        user_id: str | None = None,
+    ) -> DeleteSessionResponse:
+        """Delete all requests of a session, and what was learned from it alone.
+
+        Args:
+            session_id: The session.
+            wait_for_response: Accepted for compatibility: the deletion is complete when this returns.
+            user_id: Only this user's session of that name; None: everybody's.
+        """
+        receipt = self._settled().delete_session(_named("session_id", session_id), user_id=user_id)
+        known = receipt.requests > 0
+        return DeleteSessionResponse(
+            success=known,
+            message=f"Deleted {_told(receipt)}" if known else f"No session {session_id!r}; nothing was changed",
+            deleted_requests_count=receipt.requests,
+            deleted_profiles_count=receipt.profiles,
+            deleted_playbooks_count=receipt.user_playbooks,
+        )
+
+    def delete_requests_by_ids(self, request_ids: Sequence[str]) -> BulkDeleteResponse:
+        """Delete up to 10,000 requests, and what was learned from them alone; unknown ids are passed over."""
+        if isinstance(request_ids, str) or not 1 <= len(request_ids) <= _MAX_IDS:
+            raise InvalidInputError("The call was refused", [("request_ids", f"must be a list of 1 to {_MAX_IDS} ids")])
+        receipt = self._settled().delete_requests([_named("request_ids", item) for item in request_ids])
+        return BulkDeleteResponse(success=True, deleted_count=receipt.requests, message=f"Deleted {_told(receipt)}")
+
+    def clear_user_data(self, user_id: str) -> dict[str, Any]:
+        """Delete everything held on a user. Returns ``success``, ``deleted_counts`` and ``message``."""
+        receipt = self._settled().delete_user(_named("user_id", user_id))
+        return {"success": True, "deleted_counts": dataclasses.asdict(receipt), "message": f"Deleted {_told(receipt)}"}
+
+
+def _named(name: str, value: Any) -> str:
+    if not isinstance(value, str) or not value.strip():
+        raise InvalidInputError("The call was refused", [(name, "is missing: give the id as text")])
+    return value.strip()
+
+
+def _told(receipt: Receipt) -> str:
+    learned = receipt.profiles + receipt.user_playbooks
+    return f"{receipt.requests} request(s), {receipt.interactions} interaction(s) and {learned} learning(s)"
+
+
+def _record(body: PublishUserInteractionRequest, default_version: str) -> TurnRecord:
+    """The body of a publish as the record that is stored; injected blocks are taken out of its texts."""
+    interactions = []
+    for item in body.interaction_data_list:
+        record = InteractionRecord(**item.model_dump(mode="json"))
+        record.content = strip_injected(record.content)
+        interactions.append(record)
+    return TurnRecord(
+        request_id=body.request_id or uuid7(),
+        user_id=body.user_id,
+        session_id=body.session_id,
+        agent_version=body.agent_version or default_version,
+        source=body.source,
+        created_at_us=time.time_ns() // 1000,
+        interactions=interactions,
+        options={name: True for name in _OPTIONS if getattr(body, name)},
+        retrieval_experiment_id=body.retrieval_experiment_id,
+        retrieval_experiment_arm=body.retrieval_experiment_arm,
+    )

@@ -1,0 +1,1 @@
+"""From learnings to a prompt: choosing, rendering, injecting."""

@@ -1,0 +1,78 @@
+"""The one place that reads settings: arguments, else ``REFLEXIO_*`` environment variables, else defaults."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, Literal
+
+from platformdirs import user_data_path
+from pydantic import Field, SecretStr, ValidationError
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from reflexio_store.errors import InvalidInputError
+from reflexio_store.models import problems_of
+
+APP = "reflexio-middleware"
+
+
+def data_folder() -> Path:
+    """Where the embedded database and the spools lie by default: the user's data folder of this platform."""
+    return user_data_path(APP, appauthor=False)
+
+
+def default_store() -> str:
+    """The URL of the default home: a SQLite file in the user's data folder."""
+    return f"sqlite:///{data_folder() / 'reflexio.db'}"
+
+
+class Settings(BaseSettings):
+    """All settings. Each is an argument of :class:`ReflexioClient` and an environment variable ``REFLEXIO_<NAME>``."""
+
+    model_config = SettingsConfigDict(env_prefix="REFLEXIO_", extra="forbid", frozen=True)
+
+    store: str = Field(default_factory=default_store, description="URL of the home of the record")
+    agent_version: str = Field(default="agent-v0", max_length=1000, description="Version of a turn that names none")
+    learning: Literal["thread", "off"] = Field(
+        default="thread", description="Learn in a thread of this process, or not at all"
+    )
+    extractor: Literal["statements", "llm"] = Field(
+        default="statements", description="What learns: patterns (no key, no cost), or a model"
+    )
+    learn_after: float | None = Field(
+        default=None, ge=0, description="Seconds of quiet before a session is learned from; None: 0, or 30 with `llm`"
+    )
+    llm_model: str = Field(default="gpt-4o-mini", description="Model of the `llm` extractor")
+    llm_base_url: str | None = Field(default=None, description="Any OpenAI-compatible endpoint; None: OpenAI's")
+    llm_api_key: SecretStr | None = Field(default=None, description="Key of that endpoint; without one: `statements`")
+    llm_timeout: float = Field(default=60.0, gt=0, description="Seconds that one answer of the model may take")
+    recall_timeout: float = Field(default=0.05, gt=0, description="Seconds that a recall may take")
+    recall_tokens: int = Field(
+        default=400, ge=0, description="Most tokens of a recalled block (about 4 characters each)"
+    )
+    recall_top_k: int = Field(default=5, ge=1, le=100, description="Most learnings of one kind in a block")
+    flush_timeout: float = Field(default=10.0, ge=0, description="Seconds that a flush may take")
+    exit_timeout: float = Field(default=2.0, ge=0, description="Seconds that storing may delay the end of the process")
+    spool_dir: Path | None = Field(default=None, description="Folder of the spool; None: beside the SQLite file")
+    spool_max_bytes: int = Field(default=256 * 1024 * 1024, gt=0, description="Bound of the spool in bytes")
+
+    @property
+    def quiet_seconds(self) -> float | None:
+        """Seconds after a turn at which its session is learned from; None when learning is off."""
+        if self.learning == "off":
+            return None
+        if self.learn_after is not None:
+            return self.learn_after
+        return 30.0 if self.extractor == "llm" else 0.0
+
+
+def read_settings(**given: Any) -> Settings:
+    """The settings: what is given (None counts as not given), else the environment, else defaults.
+
+    Raises:
+        InvalidInputError: A value is unusable; it names the setting and its environment variable.
+    """
+    try:
+        return Settings(**{name: value for name, value in given.items() if value is not None})
+    except ValidationError as error:
+        problems = [(f"{place} (or REFLEXIO_{place.upper()})", what) for place, what in problems_of(error)]
+        raise InvalidInputError("The settings cannot be used", problems) from error
