@@ -1,0 +1,1 @@
+"""Adapters to agent frameworks, one package each: they translate, they decide nothing."""

@@ -1,0 +1,146 @@
+"""Recall for code that runs inside LangChain: whose, for which turn, and once per turn."""
+
+from __future__ import annotations
+
+import threading
+import weakref
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Literal
+from uuid import UUID
+
+from langchain_core.messages import SystemMessage
+
+from reflexio_middleware.capture.messages import MEMORY_TAG
+from reflexio_middleware.capture.turn import Turn
+from reflexio_middleware.guard import guard
+from reflexio_middleware.recall.inject import inject_block
+from reflexio_middleware.scope import current_session
+
+from .reading import new_from_user
+from .runs import RUNS
+from .scoping import client_or_current, configured
+
+if TYPE_CHECKING:
+    from reflexio_middleware import Recall, ReflexioClient
+
+Placement = Literal["turn", "system"]
+
+_lock = threading.Lock()
+_of_turns: weakref.WeakKeyDictionary[Turn, dict[tuple[str | None, ...], Recall]] = weakref.WeakKeyDictionary()
+
+
+@dataclass(frozen=True, slots=True)
+class Where:
+    """Whose learnings are wanted (None: nobody is named), and the turn that they are for."""
+
+    user_id: str | None = None
+    agent_version: str | None = None
+    turn: Turn | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Recalling:
+    """How a middleware or a model recalls. It never raises; of the same question in one turn, it asks once."""
+
+    client: ReflexioClient | None = None
+    user_id: str | None = None
+    agent_version: str | None = None
+    placement: Placement = "turn"
+    token_budget: int | None = None
+    timeout: float | None = None
+
+    def __post_init__(self) -> None:
+        if self.placement not in ("turn", "system"):
+            raise ValueError(f"placement must be 'turn' or 'system', not {self.placement!r}")
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Recalling:
+        return self  # the client is shared by every copy of a model
+
+    def where(
+        self, run_id: UUID | None = None, metadata: Mapping[str, Any] | None = None, context: object = None
+    ) -> Where:
+        """Whose: what is named here, else by the run's ``context``, turn, ``configurable`` or ``metadata``, else
+        by the session around. A turn that does not know its user learns it so.
+        """
+        turn = RUNS.turn_here(run_id)
+
+        def named(name: str) -> str | None:
+            known = context.get(name) if isinstance(context, Mapping) else getattr(context, name, None)
+            found = getattr(self, name) or known or (getattr(turn.scope, name) if turn else "")
+            found = found or configured(name) or (metadata or {}).get(name) or getattr(current_session(), name, "")
+            return str(found) if found else None
+
+        where = Where(named("user_id"), named("agent_version"), turn)
+        if turn is not None and where.user_id:
+            turn.name_user(where.user_id)
+        return where
+
+    def block(self, query: str, where: Where) -> str:
+        """The block for ``query``; ``""`` when nothing fits, or the recall failed."""
+        with guard("recalling for a model"):
+            known = self._known(query, where)
+            if known is None:
+                client = client_or_current(self.client)
+                known = client.recall(query, **self._limits(where))
+            return self._noted(query, where, known)
+        return ""
+
+    async def ablock(self, query: str, where: Where) -> str:
+        """:meth:`block`, without blocking the event loop."""
+        with guard("recalling for a model"):
+            known = self._known(query, where)
+            if known is None:
+                client = client_or_current(self.client)
+                known = await client.recall_async(query, **self._limits(where))
+            return self._noted(query, where, known)
+        return ""
+
+    def _limits(self, where: Where) -> dict[str, Any]:
+        return {
+            "user_id": where.user_id,
+            "agent_version": where.agent_version,
+            "token_budget": self.token_budget,
+            "timeout": self.timeout,
+        }
+
+    def _key(self, query: str, where: Where) -> tuple[str | None, ...]:
+        return (query, where.user_id, where.agent_version, str(self.token_budget), str(id(self.client)))
+
+    def _known(self, query: str, where: Where) -> Recall | None:
+        with _lock:
+            return _of_turns.get(where.turn, {}).get(self._key(query, where)) if where.turn else None
+
+    def _noted(self, query: str, where: Where, found: Recall) -> str:
+        if where.turn is not None:
+            where.turn.retrieved(found.retrieved)
+            with _lock:
+                _of_turns.setdefault(where.turn, {})[self._key(query, where)] = found
+        return found.text
+
+
+def question_in(messages: Sequence[Any]) -> str:
+    """The user's words that await an answer; in a tool loop those that began it."""
+    new = new_from_user(messages)
+    if not new:
+        for at in reversed(range(len(messages))):
+            if getattr(messages[at], "type", "") == "human":
+                new = new_from_user(messages[: at + 1])
+                break
+    return "\n".join(message.text for message in new if message.text).strip()
+
+
+def holds_block(message: Any) -> bool:
+    """Whether a recalled block stands in this message already."""
+    return f"<{MEMORY_TAG}>" in str(getattr(message, "text", ""))
+
+
+def with_block(messages: Sequence[Any], block: str, placement: Placement) -> list[Any]:
+    """A new list of messages that holds ``block`` once; the given messages stay as they are."""
+    role = "human" if placement == "turn" else "system"
+    target = next((item for item in reversed(messages) if getattr(item, "type", "") == role), None)
+    if not block or (target is not None and holds_block(target)):
+        return list(messages)
+    if target is None and placement == "system":
+        return [SystemMessage(block), *messages]
+    return inject_block(messages, block, placement)

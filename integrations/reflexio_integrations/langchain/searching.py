@@ -1,0 +1,49 @@
+"""A search of the memory for a retriever or a tool: never raises, at most ``k`` learnings of all kinds."""
+
+from __future__ import annotations
+
+from itertools import chain, zip_longest
+from typing import TYPE_CHECKING, Any
+from uuid import UUID
+
+from reflexio_middleware.guard import guard
+from reflexio_middleware.recall.render import id_of, kind_of
+from reflexio_store.models import Learning
+
+from .recalling import Recalling
+from .scoping import client_or_current
+
+if TYPE_CHECKING:
+    from reflexio_middleware import ReflexioClient
+
+
+def find(
+    client: ReflexioClient | None,
+    query: str,
+    *,
+    k: int,
+    user_id: str | None = None,
+    agent_version: str | None = None,
+    run_id: UUID | None = None,
+    metadata: dict[str, Any] | None = None,
+) -> list[Learning]:
+    """The learnings that match ``query``: the best of each kind in turn, so that no kind hides another.
+
+    ``user_id`` and ``agent_version`` None: those of the run, its turn or the scope. What is found is noted on the turn.
+    """
+    with guard("searching the memory"):
+        if not query.strip() or k < 1:
+            return []
+        where = Recalling(client, user_id, agent_version).where(run_id, metadata)
+        answer = client_or_current(client).search(
+            query,
+            user_id=where.user_id,
+            agent_version=where.agent_version,
+            top_k=min(k, 100),
+        )
+        in_turn = zip_longest(answer.user_playbooks, answer.profiles, answer.agent_playbooks)
+        found = [item for item in chain.from_iterable(in_turn) if item is not None][:k]
+        if where.turn is not None:
+            where.turn.retrieved([{"kind": kind_of(item), "learning_id": id_of(item)} for item in found])
+        return found
+    return []

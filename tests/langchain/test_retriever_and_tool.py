@@ -1,0 +1,80 @@
+"""``ReflexioRetriever`` and ``ReflexioSearchTool``: the memory as LangChain documents, and as a tool."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+import pytest
+from langchain.agents import create_agent
+
+import reflexio_middleware as reflexio
+from reflexio_integrations.langchain import ReflexioRetriever, ReflexioSearchTool
+from reflexio_middleware.guard import raise_internal_errors
+from tests.langchain.conftest import Memory
+from tests.langchain.scripted import ScriptedModel, call
+
+
+def test_documents_say_what_was_tea_and_what_it_is(tea: Memory) -> None:
+    """The best of each kind first, of this user only."""
+    found = ReflexioRetriever(client=tea.client, user_id="ann", k=3).invoke("tea")
+    assert [item.metadata["kind"] for item in found] == ["user_playbook", "profile", "agent_playbook"]
+    assert [item.metadata["status"] for item in found] == ["current", "current", "approved"]
+    assert found[0].page_content == "Boil the tea water first"
+    assert found[0].metadata["trigger"] == "Make tea"
+    assert all(item.metadata["learning_id"] for item in found)
+
+
+def test_k_is_given_once_or_per_call(tea: Memory) -> None:
+    """In the constructor and in invoke, sync and async."""
+    retriever = ReflexioRetriever(client=tea.client, user_id="ann")
+    assert len(retriever.invoke("tea")) == 5
+    assert len(retriever.invoke("tea", k=2)) == 2
+    assert len(asyncio.run(retriever.ainvoke("tea", k=7))) == 7
+
+
+@pytest.mark.parametrize("named", ["argument", "session", "metadata", "nobody"])
+def test_the_user_is_found_where_it_is_named(tea: Memory, named: str) -> None:
+    """And without one, nothing personal is."""
+    retriever = ReflexioRetriever(client=tea.client, user_id="bob" if named == "argument" else None)
+    config: Any = {"metadata": {"user_id": "bob"}} if named == "metadata" else {}
+    with reflexio.session("s", user_id="bob" if named == "session" else None):
+        found = [item.page_content for item in retriever.invoke("tea", config)]
+    everybody = ["Offer milk with tea"]
+    assert found == (everybody if named == "nobody" else ["Likes coffee, not tea", *everybody])
+
+
+def test_a_memory_that_fails_gives_no_documents(tea: Memory) -> None:
+    """The agent goes on."""
+    tea.client.close()
+    with raise_internal_errors(False):
+        assert ReflexioRetriever(client=tea.client, user_id="ann").invoke("tea") == []
+        assert "Nothing" in ReflexioSearchTool(client=tea.client, user_id="ann").invoke("tea")
+
+
+def test_a_query_without_words_finds_nothing(tea: Memory) -> None:
+    """And raises nothing."""
+    assert ReflexioRetriever(client=tea.client, user_id="ann").invoke("  ") == []
+
+
+def test_the_tool_searches_for_the_user_of_the_run(tea: Memory, config: dict[str, Any]) -> None:
+    """The model cannot name another; what was found is noted on the turn."""
+    model = ScriptedModel(answers=[call("search_memory", "c1", query="tea", user_id="bob"), "Tea it is."])
+    tool = ReflexioSearchTool(client=tea.client, k=2)
+    create_agent(model, [tool]).invoke({"messages": "What do I like?"}, config)
+    [(_, calling, _)] = tea.turns()
+    [(name, _, output, status)] = calling[2]
+    assert (name, status) == ("search_memory", "success")
+    assert "Boil the tea water first" in output
+    assert "coffee" not in output
+    [item] = tea.requests()
+    kinds = [found.kind for said in item.interactions for found in said.retrieved_learnings]
+    assert kinds == ["user_playbook", "profile"]
+    assert "user_id" not in tool.tool_call_schema.model_json_schema()["properties"]  # type: ignore[union-attr]
+
+
+def test_the_tool_works_async_and_says_when_there_is_nothing(tea: Memory) -> None:
+    """In words that a model understands."""
+    tool = ReflexioSearchTool(client=tea.client, user_id="ann")
+    assert "Offer milk with tea" in asyncio.run(tool.ainvoke("milk"))
+    assert asyncio.run(tool.ainvoke("quantum chromodynamics")) == "Nothing about this is remembered."
