@@ -35,18 +35,24 @@ class LockFile:
     def acquire(self, timeout: float = 0.0) -> bool:
         """Take the lock, waiting at most ``timeout`` seconds; False if another process (or LockFile) keeps it."""
         deadline = time.monotonic() + timeout
+        while not self._try():
+            if time.monotonic() >= deadline:
+                return False
+            time.sleep(0.01)
+        return True
+
+    def _try(self) -> bool:
         fd = os.open(self.path, os.O_RDWR | os.O_CREAT, 0o600)
-        while True:
-            try:
-                _lock(fd)
-            except OSError:
-                if time.monotonic() >= deadline:
-                    os.close(fd)
-                    return False
-                time.sleep(0.01)
-            else:
+        try:
+            _lock(fd)
+            if os.path.samestat(os.fstat(fd), os.stat(self.path)):
                 self._fd = fd
                 return True
+        except OSError:  # somebody has it, or removed it just now
+            os.close(fd)
+            return False
+        os.close(fd)  # it was removed and made anew while we opened it: the lock on the old one means nothing
+        return False
 
     def release(self, *, remove: bool) -> None:
         """Give the lock up; with ``remove``, the file goes too."""

@@ -12,6 +12,7 @@ from pydantic import Field, StringConstraints, TypeAdapter, ValidationError, mod
 
 from reflexio_store.errors import InvalidInputError
 from reflexio_store.records import MAX_INTERACTIONS
+
 from .interactions import InteractionData, Value
 
 SOURCE_PATTERN: Final = r"^[a-z0-9][a-z0-9._:-]{0,127}$"

@@ -1,0 +1,1 @@
+"""The SQL homes: tables, migrations and queries."""

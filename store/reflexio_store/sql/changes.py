@@ -1,0 +1,185 @@
+"""Applying what an extractor proposes: itemised changes, each resting on evidence that is still there."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Any, Final
+
+from sqlalchemy import Connection, RowMapping, and_, select
+
+from reflexio_store.contract import Applied, Change
+from reflexio_store.models import Evidence, ProfileTimeToLive, Status, UserPlaybook, UserProfile
+
+from .kinds import PROFILES, Kind, kind_named
+from .learning_rows import add_evidence, evidence_of, insert_rows, interaction_ids, named, rewrite_row
+from .part import Part, chunks
+from .tables import REQUEST
+
+SLOT: Final = "slot:"
+"""A tag that begins so names a fact that has one value, such as ``slot:name``: a new value supersedes the old one."""
+_KEPT: Final = frozenset(
+    {"user_id", "profile_id", "user_playbook_id", "created_at", "last_modified_timestamp", "evidence", "status"}
+)
+_ORIGIN: Final = frozenset({"generated_from_request_id", "request_id", "source_interaction_ids", "source_span"})
+
+
+class Changes(Part):
+    """The part of a home that applies changes."""
+
+    def apply(self, user_id: str, changes: Sequence[Change]) -> Applied:
+        """Apply an extractor's changes in one transaction; the same changes twice change nothing more.
+
+        An ``add`` that says what a current learning says already only adds to the evidence of that. One that says
+        what was superseded before, on no new evidence, is not revived.
+        """
+        with self._database.write() as connection:
+            stored = _stored_requests(connection, user_id, changes)
+            applied = Applied()
+            for change in changes:
+                applied += self._apply_one(connection, user_id, change, stored)
+            return applied
+
+    def _apply_one(self, connection: Connection, user_id: str, change: Change, stored: set[str]) -> Applied:
+        kind = kind_named(change.kind)
+        evidence = [item for item in dict.fromkeys(_given(change)) if item.request_id in stored]
+        rests_on_nothing = not evidence and (change.action != "retire" or _given(change))
+        if not user_id or rests_on_nothing or not kind.personal:
+            return Applied(dropped=1)
+        if change.action == "retire":
+            return self._retire(connection, kind, user_id, change.learning_id)
+        if not isinstance(change.learning, kind.model):
+            return Applied(dropped=1)
+        if change.action == "add":
+            return self._add(connection, kind, user_id, change.learning, evidence)
+        return self._update(connection, kind, user_id, change.learning, evidence)
+
+    def _add(
+        self,
+        connection: Connection,
+        kind: Kind,
+        user_id: str,
+        learning: UserProfile | UserPlaybook,
+        evidence: Sequence[Evidence],
+    ) -> Applied:
+        row = _with_origin(kind, kind.row(learning.model_copy(update={"user_id": user_id})), evidence)
+        row |= {kind.key: kind.new_key(), "status": None, "superseded_by": None}
+        same = and_(kind.column("user_id") == user_id, kind.column("sameness") == row["sameness"])
+        known = connection.execute(select(kind.table).where(same)).mappings().all()
+        for old in known:
+            if old["status"] is None:
+                return self._confirm(connection, kind, old, evidence)
+        if _said_before(connection, kind, user_id, known, evidence):
+            return Applied()
+        dialect = self._database.dialect
+        insert_rows(connection, dialect, kind, [row])
+        add_evidence(connection, dialect, kind, user_id, str(row[kind.key]), evidence)
+        self._supersede(connection, kind, row)
+        return _count(kind, "added")
+
+    def _confirm(self, connection: Connection, kind: Kind, old: RowMapping, evidence: Sequence[Evidence]) -> Applied:
+        dialect = self._database.dialect
+        new = add_evidence(connection, dialect, kind, old["user_id"], str(old[kind.key]), evidence)
+        if not new:
+            return Applied()
+        rewrite_row(connection, dialect, kind, old, self._refreshed(kind, _with_origin(kind, dict(old), new)))
+        return _count(kind, "updated")
+
+    def _update(
+        self,
+        connection: Connection,
+        kind: Kind,
+        user_id: str,
+        learning: UserProfile | UserPlaybook,
+        evidence: Sequence[Evidence],
+    ) -> Applied:
+        old = _named_row(connection, kind, user_id, str(getattr(learning, kind.key)))
+        if old is None or old["status"] is not None:
+            return Applied(dropped=1)
+        dialect = self._database.dialect
+        new = add_evidence(connection, dialect, kind, user_id, str(old[kind.key]), evidence)
+        row = _with_origin(kind, {**old, **_wanted(learning)}, new)
+        row["sameness"] = kind.sameness(row)
+        if row == dict(old):
+            return Applied()
+        rewrite_row(connection, dialect, kind, old, self._refreshed(kind, row))
+        self._supersede(connection, kind, row)
+        return _count(kind, "updated")
+
+    def _retire(self, connection: Connection, kind: Kind, user_id: str, learning_id: str) -> Applied:
+        old = _named_row(connection, kind, user_id, learning_id)
+        if old is None:
+            return Applied(dropped=1)
+        if old["status"] is not None:
+            return Applied()
+        rewrite_row(connection, self._database.dialect, kind, old, {**old, "status": str(Status.SUPERSEDED)})
+        return Applied(retired=1)
+
+    def _supersede(self, connection: Connection, kind: Kind, row: dict[str, Any]) -> None:
+        """Let a new value of a single-valued fact take the place of the old ones."""
+        dialect = self._database.dialect
+        for tag in (tag for tag in row["tags"] or () if tag.startswith(SLOT)):
+            others = [
+                kind.column("user_id") == row["user_id"],
+                kind.column("status").is_(None),
+                kind.column("sameness") != row["sameness"],
+                kind.column(kind.key) != row[kind.key],
+                dialect.has_tag(kind.column("tags"), tag),
+            ]
+            if "agent_version" in row:
+                others.append(kind.column("agent_version") == row["agent_version"])
+            gone = {"status": str(Status.SUPERSEDED), "superseded_by": str(row[kind.key])}
+            for old in connection.execute(select(kind.table).where(*others)).mappings().all():
+                rewrite_row(connection, dialect, kind, old, {**old, **gone})
+
+    def _refreshed(self, kind: Kind, row: dict[str, Any]) -> dict[str, Any]:
+        if kind is not PROFILES:
+            return row
+        now = self._now_seconds()
+        lives = ProfileTimeToLive(row["profile_time_to_live"]).seconds
+        expires = row["expiration_timestamp"] if lives is None else now + lives
+        return {**row, "last_modified_timestamp": now, "expiration_timestamp": expires}
+
+
+def _given(change: Change) -> Sequence[Evidence]:
+    return change.evidence or (change.learning.evidence if change.learning is not None else ())
+
+
+def _stored_requests(connection: Connection, user_id: str, changes: Iterable[Change]) -> set[str]:
+    names = {item.request_id for change in changes for item in _given(change)}
+    stored: set[str] = set()
+    for part in chunks(sorted(names)):
+        which = and_(REQUEST.c.user_id == user_id, REQUEST.c.request_id.in_(part))
+        stored.update(connection.execute(select(REQUEST.c.request_id).where(which)).scalars())
+    return stored
+
+
+def _named_row(connection: Connection, kind: Kind, user_id: str, learning_id: str) -> RowMapping | None:
+    which = named(kind, [learning_id], user_id)
+    return connection.execute(select(kind.table).where(which)).mappings().first()
+
+
+def _said_before(
+    connection: Connection, kind: Kind, user_id: str, known: Sequence[RowMapping], evidence: Sequence[Evidence]
+) -> bool:
+    """Whether a learning that is no longer current rested on all of this evidence: the change is a repetition."""
+    ids = [str(row[kind.key]) for row in known]
+    return any(set(evidence) <= set(found) for found in evidence_of(connection, kind, user_id, ids).values())
+
+
+def _with_origin(kind: Kind, row: dict[str, Any], evidence: Sequence[Evidence]) -> dict[str, Any]:
+    """The row with its request and interactions filled in from evidence."""
+    if not evidence or kind.request is None:
+        return row
+    ids = dict.fromkeys([*(row["source_interaction_ids"] or ()), *interaction_ids(evidence)])
+    origin = row[kind.request] or evidence[0].request_id
+    return {**row, kind.request: origin, "source_interaction_ids": list(ids)}
+
+
+def _wanted(learning: UserProfile | UserPlaybook) -> dict[str, Any]:
+    """The fields that an update sets; where a learning came from is added to, not replaced."""
+    given = learning.model_dump(mode="json", exclude_unset=True, exclude=set(_KEPT))
+    return {name: value for name, value in given.items() if value or name not in _ORIGIN}
+
+
+def _count(kind: Kind, what: str) -> Applied:
+    return Applied(**{f"{'profiles' if kind is PROFILES else 'playbooks'}_{what}": 1})

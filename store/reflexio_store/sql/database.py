@@ -1,0 +1,117 @@
+"""The connections of a home: a writer behind a lock, readers beside it, and the one place that wraps errors."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from sqlalchemy import Connection
+
+from reflexio_store.errors import ReflexioError, StoreUnavailableError
+from reflexio_store.forking import protect
+
+from .dialects import Dialect, Engines
+
+_CLOSE_WAITS = 10.0  # seconds for calls of other threads to end
+_FORK_WAITS = 2.0  # the same before a fork, which is not ours to hold up for longer
+_INHERITED: list[Engines] = []  # a forked child must not even finalise its parent's connections
+
+
+class Database:
+    """An open database. Thread-safe; a forked child gets connections of its own."""
+
+    def __init__(self, dialect: Dialect) -> None:
+        self.dialect = dialect
+        self._closed = False
+        self._reset_locks()
+        with self._at_the_seam():
+            self._engines = dialect.connect()
+        protect(self, last=True)
+
+    def _reset_locks(self) -> None:
+        self._writing = threading.Lock()
+        self._gate = threading.Condition(threading.Lock())
+        self._inside = 0
+        self._forking = False
+
+    @contextmanager
+    def read(self) -> Iterator[Connection]:
+        """A transaction that sees one state of the database and changes nothing."""
+        with self._entered():
+            if self._engines.single:
+                with self._writing, self._engines.reader.begin() as connection:
+                    yield connection
+            else:
+                with self._engines.reader.begin() as connection:
+                    yield connection
+
+    @contextmanager
+    def write(self) -> Iterator[Connection]:
+        """A transaction that may write: one at a time in this process, and rolled back if anything is raised."""
+        with self._entered(), self._writing, self._engines.writer.begin() as connection:
+            yield connection
+
+    @contextmanager
+    def upgrade(self) -> Iterator[Connection]:
+        """A transaction that may change the schema, alone among all processes."""
+        with self._entered(), self._writing, self.dialect.upgrading(self._engines) as connection:
+            yield connection
+
+    @contextmanager
+    def _entered(self) -> Iterator[None]:
+        with self._gate:
+            self._gate.wait_for(lambda: not self._forking)
+            if self._closed:
+                raise StoreUnavailableError(f"The store {self.dialect.url} is closed. Open it again to use it.")
+            self._inside += 1
+        try:
+            with self._at_the_seam():
+                yield
+        finally:
+            with self._gate:
+                self._inside -= 1
+                self._gate.notify_all()
+
+    @contextmanager
+    def _at_the_seam(self) -> Iterator[None]:
+        try:
+            yield
+        except ReflexioError:
+            raise
+        except self.dialect.errors as error:
+            raise self.dialect.explain(error) from error
+
+    def close(self) -> None:
+        """Let running calls end, then release every connection. Closing twice is fine."""
+        with self._gate:
+            if self._closed:
+                return
+            self._closed = True
+            self._gate.wait_for(lambda: self._inside == 0, timeout=_CLOSE_WAITS)
+        try:
+            with self._at_the_seam():
+                self.dialect.before_close(self._engines)
+        except StoreUnavailableError:
+            return  # a lock held elsewhere keeps the tidying from us; whoever holds it will do it
+        finally:
+            self._engines.reader.dispose()
+            self._engines.writer.dispose()
+
+    def before_fork(self) -> None:
+        """Let running calls end, so that no lock inside the driver is held by a thread that the child has not."""
+        with self._gate:
+            self._forking = True
+            self._gate.wait_for(lambda: self._inside == 0, timeout=_FORK_WAITS)
+
+    def after_fork(self, *, child: bool) -> None:
+        """In the parent the threads go on; a child leaves the parent's connections alone and opens its own."""
+        if not child:
+            with self._gate:
+                self._forking = False
+                self._gate.notify_all()
+            return
+        self._reset_locks()
+        if not self._closed and not self._engines.single:
+            _INHERITED.append(self._engines)
+            self._engines = self.dialect.connect()

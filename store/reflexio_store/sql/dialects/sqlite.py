@@ -1,0 +1,194 @@
+"""SQLite: a file in WAL mode with one writer per process, or a database in memory."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any, Final
+
+import orjson
+from sqlalchemy import (
+    Column,
+    ColumnElement,
+    Connection,
+    Engine,
+    Pool,
+    QueuePool,
+    StaticPool,
+    Table,
+    create_engine,
+    event,
+    exists,
+    func,
+    select,
+)
+from sqlalchemy.dialects.sqlite import insert
+from sqlalchemy.exc import SQLAlchemyError
+
+from reflexio_store.contract import Finding
+from reflexio_store.errors import ReflexioError, StoreUnavailableError
+from reflexio_store.lockfile import LockFile
+from reflexio_store.sql.json_text import dumps
+
+from . import Engines
+from .sqlite_errors import explain
+from .sqlite_text import SqliteText
+from .sqlite_url import SqlitePlace
+
+_WAL_FAULT_MENDED: Final = (3, 51, 3)
+_WAL_FAULT_BACKPORTS: Final = {(3, 44): 6, (3, 50): 7}
+_READERS, _MORE_READERS = 4, 28
+
+
+class SqliteDialect:
+    """See :class:`~reflexio_store.sql.dialects.Dialect`."""
+
+    name: Final = "sqlite"
+    errors: Final[tuple[type[Exception], ...]] = (SQLAlchemyError, sqlite3.Error, OSError, OverflowError, UnicodeError)
+
+    def __init__(self, place: SqlitePlace) -> None:
+        self._place = place
+        self.text = SqliteText()
+
+    @property
+    def url(self) -> str:
+        """Where the database is."""
+        return self._place.url
+
+    def connect(self) -> Engines:
+        """New engines: one connection that writes, a few that read; or one for both, in memory."""
+        if self._place.path is None:
+            engine = self._engine("BEGIN", self._open, poolclass=StaticPool)
+            return Engines(engine, engine, single=True)
+        self._place.path.parent.mkdir(parents=True, exist_ok=True)
+        writer = self._engine("BEGIN IMMEDIATE", self._open, poolclass=QueuePool, pool_size=1, max_overflow=0)
+        reader = self._engine(
+            "BEGIN", self._open_reader, poolclass=QueuePool, pool_size=_READERS, max_overflow=_MORE_READERS
+        )
+        return Engines(writer, reader)
+
+    def _engine(self, begin: str, creator: Callable[[], sqlite3.Connection], **options: Any) -> Engine:
+        pool: type[Pool] = options.pop("poolclass")
+        engine = create_engine(
+            "sqlite://",
+            creator=creator,
+            poolclass=pool,
+            json_serializer=dumps,
+            json_deserializer=orjson.loads,
+            hide_parameters=True,  # an error message must not repeat a user's words
+            **options,
+        )
+
+        @event.listens_for(engine, "begin")
+        def _begin(connection: Connection) -> None:
+            connection.exec_driver_sql(begin)
+
+        return engine
+
+    def _open(self) -> sqlite3.Connection:
+        connection = sqlite3.connect(
+            ":memory:" if self._place.path is None else self._place.path,
+            timeout=self._place.timeout,
+            isolation_level=None,
+            check_same_thread=False,
+        )
+        try:
+            connection.execute("PRAGMA foreign_keys = ON")
+            connection.execute("PRAGMA secure_delete = ON")
+            connection.execute(f"PRAGMA synchronous = {self._place.synchronous}")
+            connection.execute("PRAGMA journal_size_limit = 67108864")
+        except BaseException:
+            connection.close()
+            raise
+        return connection
+
+    def _open_reader(self) -> sqlite3.Connection:
+        connection = self._open()
+        connection.execute("PRAGMA query_only = ON")
+        return connection
+
+    @contextmanager
+    def upgrading(self, engines: Engines) -> Iterator[Connection]:
+        """A transaction in which no other process can change the schema, with foreign keys unenforced.
+
+        SQLite's own waiting is not enough when many processes start at once: switching to WAL may fail although a
+        timeout is set. So a lock file beside the database is taken first.
+        """
+        if self._place.path is None:
+            with engines.writer.begin() as connection:
+                yield connection
+            return
+        lock = LockFile(self._place.path.with_name(f"{self._place.path.name}.upgrade.lock"))
+        if not lock.acquire(self._place.timeout):
+            raise StoreUnavailableError(
+                f"Another process has been upgrading {self._place.path} for more than {self._place.timeout:g} s; "
+                "wait for it, or stop it."
+            )
+        try:
+            engine = self._engine("BEGIN IMMEDIATE", self._open_for_upgrade, poolclass=StaticPool)
+            try:
+                with engine.begin() as connection:
+                    yield connection
+            finally:
+                engine.dispose()
+        finally:
+            lock.release(remove=True)
+
+    def _open_for_upgrade(self) -> sqlite3.Connection:
+        connection = self._open()
+        try:
+            connection.execute("PRAGMA journal_mode = WAL")
+            connection.execute("PRAGMA foreign_keys = OFF")  # ignored inside a transaction, hence here
+        except BaseException:
+            connection.close()
+            raise
+        return connection
+
+    def insert(self, table: Table) -> Any:
+        """An INSERT that knows ``on_conflict_do_nothing`` and ``on_conflict_do_update``."""
+        return insert(table)
+
+    def has_tag(self, tags: Column[Any], tag: str) -> ColumnElement[bool]:
+        """Whether a JSON list holds a text."""
+        items = func.json_each(tags).table_valued("value")
+        return exists(select(1).select_from(items).where(items.c.value == tag))
+
+    def explain(self, error: Exception) -> ReflexioError:
+        """The error that says what is wrong, where, and how to mend it."""
+        return explain(error, self._place)
+
+    def findings(self, connection: Connection) -> Iterator[Finding]:
+        """Integrity, foreign keys, and the fault of the linked SQLite in WAL mode."""
+        problems = [str(row[0]) for row in connection.exec_driver_sql("PRAGMA quick_check(10)")]
+        if problems == ["ok"]:
+            yield Finding("ok", "integrity", "every page and index is sound")
+        else:
+            yield Finding("error", "integrity", f"{'; '.join(problems)}. Restore a backup.")
+        orphans = len(connection.exec_driver_sql("PRAGMA foreign_key_check").all())
+        if orphans:
+            yield Finding("error", "foreign keys", f"{orphans} rows belong to a request that is not there")
+        else:
+            yield Finding("ok", "foreign keys", "every interaction belongs to a request")
+        if self._place.path is not None and _has_wal_fault(sqlite3.sqlite_version_info):
+            yield Finding(
+                "warning",
+                "sqlite",
+                f"SQLite {sqlite3.sqlite_version} has the WAL-reset fault (rare: several processes writing at once may "
+                "damage the file). Use a Python linked with SQLite 3.51.3 or newer.",
+            )
+        else:
+            yield Finding("ok", "sqlite", f"SQLite {sqlite3.sqlite_version}")
+
+    def before_close(self, engines: Engines) -> None:
+        """Bring what is in the write-ahead log into the file, without waiting for anyone."""
+        if self._place.path is not None:
+            with engines.writer.connect() as connection:
+                driver = connection.connection.driver_connection
+                if driver is not None:
+                    driver.execute("PRAGMA wal_checkpoint(PASSIVE)")
+
+
+def _has_wal_fault(version: tuple[int, ...]) -> bool:
+    backport = _WAL_FAULT_BACKPORTS.get((version[0], version[1]))
+    return version < _WAL_FAULT_MENDED and (backport is None or version[2] < backport)

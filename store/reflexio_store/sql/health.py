@@ -1,0 +1,86 @@
+"""How a home is: counts, and a health check."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from sqlalchemy import Connection, Table, false, func, select
+
+from reflexio_store.contract import Finding
+
+from .kinds import KINDS
+from .part import Part
+from .schema import REVISIONS, version_of
+from .tables import AGENT_PLAYBOOK, INTERACTION, JOB, PROFILE, REQUEST, SESSION, USER_PLAYBOOK
+
+_COUNTED = {
+    "sessions": SESSION,
+    "requests": REQUEST,
+    "interactions": INTERACTION,
+    "profiles": PROFILE,
+    "user_playbooks": USER_PLAYBOOK,
+    "agent_playbooks": AGENT_PLAYBOOK,
+}
+_STATES = ("ready", "running", "dead")
+
+
+class Health(Part):
+    """The part of a home that tells how it is."""
+
+    def counts(self) -> dict[str, int]:
+        """Rows by what they are; see the contract."""
+        with self._database.read() as connection:
+            counts = {name: _count(connection, table) for name, table in _COUNTED.items()}
+            states = connection.execute(select(JOB.c.state, func.count()).group_by(JOB.c.state))
+            by_state = {str(state): int(count) for state, count in states}
+        return counts | {f"jobs_{state}": by_state.get(state, 0) for state in _STATES}
+
+    def check(self) -> list[Finding]:
+        """Look for what is wrong: integrity, schema version, known faults of the driver."""
+        with self._database.read() as connection:
+            return [
+                *self._database.dialect.findings(connection),
+                _schema(connection),
+                *self._full_text(connection),
+                _sessions(connection),
+                _dead_jobs(connection),
+            ]
+
+    def _full_text(self, connection: Connection) -> Iterator[Finding]:
+        learnings = sum(_count(connection, kind.table) for kind in KINDS.values())
+        documents = self._database.dialect.text.count(connection, "learning")
+        if documents == learnings:
+            yield Finding("ok", "full text", f"{documents} learnings are indexed")
+        else:
+            yield Finding("error", "full text", f"{documents} documents for {learnings} learnings; add them again")
+        waiting = select(func.count()).where(REQUEST.c.text_indexed == false())
+        requests = connection.execute(waiting).scalar_one()
+        yield Finding("ok", "full text", f"{requests} requests wait for the next search of their user")
+
+
+def _count(connection: Connection, table: Table) -> int:
+    return int(connection.execute(select(func.count()).select_from(table)).scalar_one())
+
+
+def _schema(connection: Connection) -> Finding:
+    found = version_of(connection)
+    if found == REVISIONS[-1]:
+        return Finding("ok", "schema", f"revision {found}")
+    return Finding("error", "schema", f"revision {found}, not {REVISIONS[-1]}; open the store again to upgrade it")
+
+
+def _sessions(connection: Connection) -> Finding:
+    """Whether the sessions table says what the requests say."""
+    said = connection.execute(select(func.coalesce(func.sum(SESSION.c.n_requests), 0))).scalar_one()
+    stored = _count(connection, REQUEST)
+    if said == stored:
+        return Finding("ok", "sessions", f"{stored} requests, all in a session that counts them")
+    return Finding("error", "sessions", f"the sessions count {said} requests, but {stored} are stored")
+
+
+def _dead_jobs(connection: Connection) -> Finding:
+    dead = select(func.count()).where(JOB.c.state == "dead")
+    count = connection.execute(dead).scalar_one()
+    if not count:
+        return Finding("ok", "jobs", "none is dead")
+    return Finding("warning", "jobs", f"{count} are dead; mend what their last_error says, then retry the dead jobs")

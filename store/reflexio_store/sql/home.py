@@ -1,0 +1,58 @@
+"""The SQL home: the parts put together over one database."""
+
+from __future__ import annotations
+
+from .changes import Changes
+from .database import Database
+from .dialects.sqlite import SqliteDialect
+from .dialects.sqlite_url import parse_sqlite_url
+from .forgetting import Forgetting
+from .health import Health
+from .interactions import Interactions
+from .jobs import JobQueue
+from .learnings import LearningRecords
+from .listing import Listing
+from .part import Clock, system_clock
+from .requests import Turns
+from .schema import ensure_schema
+from .search import LearningSearch
+
+
+class SqlStore(Turns, Listing, Interactions, Forgetting, LearningRecords, LearningSearch, Changes, JobQueue, Health):
+    """A home of the record in a SQL database; it keeps :class:`~reflexio_store.contract.Store`.
+
+    Args:
+        url: ``sqlite:///memory.db`` (a file; ``~`` is the home folder), ``sqlite:////absolute/memory.db``, or
+            ``sqlite://`` (in memory: shared by the threads of this process, gone when closed). A file takes the
+            options ``?synchronous=full`` and ``?timeout=SECONDS``.
+        clock: Tells the time in epoch microseconds; the one of this machine unless another is given.
+
+    Raises:
+        StoreURLError: The URL is not understood.
+        StoreUnavailableError: The database cannot be opened or locked.
+        StoreCorruptError: The file is damaged or is no database.
+        SchemaTooNewError: A newer release wrote it.
+    """
+
+    def __init__(self, url: str, *, clock: Clock = system_clock) -> None:
+        database = Database(SqliteDialect(parse_sqlite_url(url)))
+        super().__init__(database, clock)
+        try:
+            ensure_schema(database)
+        except BaseException:
+            database.close()
+            raise
+
+    @property
+    def url(self) -> str:
+        """Where the record is, without any password."""
+        return self._database.dialect.url
+
+    @property
+    def kind(self) -> str:
+        """``sqlite``."""
+        return self._database.dialect.name
+
+    def close(self) -> None:
+        """Release every connection, once running calls have ended. Closing twice is fine."""
+        self._database.close()

@@ -1,0 +1,205 @@
+"""Durable jobs with leases, in the same database: a job commits together with the turn that asks for it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Any, Final
+
+from sqlalchemy import ColumnElement, Connection, RowMapping, and_, case, literal, or_, select, update
+
+from reflexio_store.contract import Job, JobState
+from reflexio_store.ids import uuid7
+from reflexio_store.records import TurnRecord
+
+from .dialects import Dialect
+from .part import Part
+from .tables import JOB
+
+LEARN: Final = "learn"
+"""The kind of the job that learns from a session; its key is the session_id."""
+
+_AT_ONCE = ("force_extraction", "session_finished")
+_MAX_ERROR = 10_000  # characters of an error that are kept
+_c = JOB.c
+
+
+class JobQueue(Part):
+    """The part of a home that hands out work."""
+
+    def claim_job(self, kind: str, *, lease_seconds: float) -> Job | None:
+        """Take the job that has been due longest, or one whose lease ran out; None if there is none."""
+        with self._database.read() as connection:
+            if self._next(connection, kind) is None:
+                return None  # polling an empty queue must not take turns with the writers
+        with self._database.write() as connection:
+            row = self._next(connection, kind)
+            if row is None:
+                return None
+            job = Job(
+                user_id=row["user_id"],
+                kind=kind,
+                key=row["key"],
+                token=uuid7(),
+                attempts=row["attempts"] + 1,
+                generation=row["generation"],
+                lease_until_us=self._lease(lease_seconds),
+                payload=row["payload"] or {},
+            )
+            values = {"state": "running", "token": job.token, "attempts": job.attempts}
+            connection.execute(update(JOB).where(_is(job)).values(**values, lease_until_us=job.lease_until_us))
+            return job
+
+    def _next(self, connection: Connection, kind: str) -> RowMapping | None:
+        now = self._clock()
+        due = and_(_c.kind == kind, _c.state == _inline("ready"), _c.due_us <= now)
+        lost = and_(_c.kind == kind, _c.state == _inline("running"), _c.lease_until_us <= now)
+        oldest = [
+            connection.execute(select(JOB).where(which).order_by(order).limit(1)).mappings().first()
+            for which, order in ((due, _c.due_us), (lost, _c.lease_until_us))
+        ]
+        found = [row for row in oldest if row is not None]
+        return min(found, key=lambda row: int(row["due_us"]), default=None)
+
+    def _lease(self, seconds: float) -> int:
+        return self._clock() + round(seconds * 1_000_000)
+
+    def extend_job(self, job: Job, *, lease_seconds: float) -> bool:
+        """Keep a job for longer; False if it was lost to another worker."""
+        return self._change_held(job, {"lease_until_us": self._lease(lease_seconds)})
+
+    def finish_job(self, job: Job, result: dict[str, Any]) -> bool:
+        """Note a job as done with its result (or ready again, if it was asked for meanwhile); False if lost."""
+        asked_again = _c.generation != job.generation
+        return self._change_held(
+            job,
+            {"state": case((asked_again, "ready"), else_="done"), "result": result, "attempts": 0, "last_error": ""},
+        )
+
+    def fail_job(self, job: Job, error: str, *, retry_after: float | None) -> bool:
+        """Note a failure: due again after ``retry_after`` seconds, or dead where that is None; False if lost.
+
+        A job that was asked for again while it ran does not die: what is new may succeed.
+        """
+        values: dict[str, Any] = {"last_error": error[:_MAX_ERROR]}
+        if retry_after is None:
+            asked_again = _c.generation != job.generation
+            values["state"] = case((asked_again, "ready"), else_="dead")
+            values["attempts"] = case((asked_again, 0), else_=_c.attempts)
+        else:
+            values |= {"state": "ready", "due_us": self._lease(retry_after)}
+        return self._change_held(job, values)
+
+    def _change_held(self, job: Job, values: dict[str, Any]) -> bool:
+        if "state" in values:
+            values = {**values, "token": "", "lease_until_us": 0}
+        with self._database.write() as connection:
+            held = and_(_is(job), _c.state == "running", _c.token == job.token)
+            return connection.execute(update(JOB).where(held).values(values)).rowcount == 1
+
+    def hasten_jobs(self, kind: str, *, user_id: str | None = None, key: str | None = None) -> int:
+        """Make waiting jobs due now; how many. A running one that was asked for again will be due at once, too."""
+        now = self._clock()
+        with self._database.write() as connection:
+            which = and_(*_chosen(kind, user_id, key), _c.due_us > now)
+            connection.execute(update(JOB).where(which, _c.state == "running").values(due_us=now))
+            return connection.execute(update(JOB).where(which, _c.state == "ready").values(due_us=now)).rowcount
+
+    def job_states(
+        self,
+        kind: str,
+        *,
+        user_id: str | None = None,
+        key: str | None = None,
+        states: Sequence[str] | None = None,
+        limit: int = 1000,
+    ) -> list[JobState]:
+        """Where jobs stand, the one due first first."""
+        which = _chosen(kind, user_id, key)
+        if states is not None:
+            which.append(_c.state.in_(states))
+        statement = select(JOB).where(*which).order_by(_c.due_us, _c.user_id, _c.key).limit(limit)
+        with self._database.read() as connection:
+            return [_state(row) for row in connection.execute(statement).mappings()]
+
+    def retry_dead_jobs(self, kind: str) -> int:
+        """Make dead jobs ready again; how many."""
+        again = update(JOB).where(_c.kind == kind, _c.state == "dead")
+        with self._database.write() as connection:
+            return connection.execute(again.values(state="ready", attempts=0, due_us=self._clock())).rowcount
+
+
+def ask_to_learn(
+    connection: Connection, dialect: Dialect, turns: Iterable[TurnRecord], *, now_us: int, learn_after: float
+) -> None:
+    """Ask for the learning from each turn's session: a job that waits is put off, one that is due already is not."""
+    later = now_us + round(learn_after * 1_000_000)
+    rows: dict[tuple[str, str], dict[str, Any]] = {}
+    for turn in turns:
+        if not turn.user_id or turn.options.get("evaluation_only"):
+            continue
+        row = rows.setdefault((turn.user_id, turn.session_id), _new_row(turn, later))
+        row["generation"] += 1
+        if any(turn.options.get(name) for name in _AT_ONCE):
+            row["due_us"] = min(row["due_us"], now_us)
+    if not rows:
+        return
+    statement = dialect.insert(JOB)
+    new = statement.excluded
+    rests = or_(_c.state == "done", _c.state == "dead")
+    statement = statement.on_conflict_do_update(
+        index_elements=[_c.user_id, _c.kind, _c.key],
+        set_={
+            "generation": _c.generation + new.generation,
+            "due_us": case((and_(_c.state == "ready", _c.due_us <= now_us), _c.due_us), else_=new.due_us),
+            "attempts": case((rests, 0), else_=_c.attempts),
+            "state": case((rests, "ready"), else_=_c.state),
+        },
+    )
+    connection.execute(statement, list(rows.values()))
+
+
+def _new_row(turn: TurnRecord, due_us: int) -> dict[str, Any]:
+    names = {"user_id": turn.user_id, "kind": LEARN, "key": turn.session_id}
+    return {
+        **names,
+        "state": "ready",
+        "due_us": due_us,
+        "attempts": 0,
+        "generation": 0,
+        "token": "",
+        "lease_until_us": 0,
+        "last_error": "",
+        "payload": None,
+        "result": None,
+    }
+
+
+def _inline(state: str) -> ColumnElement[str]:
+    """A state written into the statement: a bound one would not let the planner use the partial index."""
+    return literal(state, literal_execute=True)
+
+
+def _is(job: Job) -> ColumnElement[bool]:
+    return and_(_c.user_id == job.user_id, _c.kind == job.kind, _c.key == job.key)
+
+
+def _chosen(kind: str, user_id: str | None, key: str | None) -> list[ColumnElement[bool]]:
+    which = [_c.kind == kind]
+    if user_id is not None:
+        which.append(_c.user_id == user_id)
+    if key is not None:
+        which.append(_c.key == key)
+    return which
+
+
+def _state(row: RowMapping) -> JobState:
+    return JobState(
+        user_id=row["user_id"],
+        kind=row["kind"],
+        key=row["key"],
+        state=row["state"],
+        attempts=row["attempts"],
+        due_us=row["due_us"],
+        last_error=row["last_error"],
+        result=row["result"] or {},
+    )

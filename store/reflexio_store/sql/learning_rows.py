@@ -1,0 +1,166 @@
+"""Rows of learnings, their evidence and their full text, kept in step: all writes of learnings go through here."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from sqlalchemy import (
+    ColumnElement,
+    Connection,
+    RowMapping,
+    String,
+    and_,
+    cast,
+    delete,
+    exists,
+    false,
+    insert,
+    or_,
+    select,
+    update,
+)
+
+from reflexio_store.ids import interaction_id
+from reflexio_store.models import Evidence, Learning, LearningQuery, Status
+
+from .dialects import Dialect
+from .kinds import PROFILES, Kind
+from .part import chunks, seconds_from
+from .tables import EVIDENCE
+
+_e = EVIDENCE.c
+_EQUAL = ("user_id", "agent_version", "playbook_name", "source", "profile_time_to_live")
+
+
+def insert_rows(connection: Connection, dialect: Dialect, kind: Kind, rows: Sequence[dict[str, Any]]) -> None:
+    """Store new rows and their full text."""
+    if rows:
+        connection.execute(insert(kind.table), list(rows))
+        dialect.text.put(connection, "learning", [kind.document(row) for row in rows])
+
+
+def rewrite_row(connection: Connection, dialect: Dialect, kind: Kind, old: RowMapping, new: dict[str, Any]) -> None:
+    """Put new values in the place of a row; ``new`` is the whole row."""
+    connection.execute(update(kind.table).where(_same_row(kind, old)).values(new))
+    if kind.document(new) != kind.document(old):
+        dialect.text.drop(connection, "learning", [kind.document_key(old)])
+        dialect.text.put(connection, "learning", [kind.document(new)])
+
+
+def remove_rows(connection: Connection, dialect: Dialect, kind: Kind, which: ColumnElement[bool]) -> int:
+    """Delete rows with their evidence and full text; how many there were."""
+    owner, key = kind.column(kind.owner), kind.column(kind.key)
+    found = connection.execute(select(owner, key).where(which)).mappings().all()
+    if not found:
+        return 0
+    dialect.text.drop(connection, "learning", [kind.document_key(row) for row in found])
+    if kind.personal:
+        by_user: dict[str, list[str]] = defaultdict(list)
+        for row in found:
+            by_user[row[kind.owner]].append(str(row[kind.key]))
+        for user_id, ids in by_user.items():
+            remove_evidence(connection, kind, user_id, ids)
+    return connection.execute(delete(kind.table).where(which)).rowcount
+
+
+def remove_evidence(connection: Connection, kind: Kind, user_id: str, learning_ids: Sequence[str]) -> None:
+    """Forget what learnings of one user rest on."""
+    for part in chunks(learning_ids):
+        of_them = and_(_e.user_id == user_id, _e.kind == kind.name, _e.learning_id.in_(part))
+        connection.execute(delete(EVIDENCE).where(of_them))
+
+
+def add_evidence(
+    connection: Connection, dialect: Dialect, kind: Kind, user_id: str, learning_id: str, evidence: Iterable[Evidence]
+) -> list[Evidence]:
+    """Note evidence of a learning and return what of it was new."""
+    known = set(evidence_of(connection, kind, user_id, [learning_id])[learning_id])
+    new = [item for item in dict.fromkeys(evidence) if item not in known]
+    if new:
+        names = {"user_id": user_id, "kind": kind.name, "learning_id": learning_id}
+        rows = [{**names, "request_id": item.request_id, "interaction_index": item.interaction_index} for item in new]
+        connection.execute(dialect.insert(EVIDENCE).on_conflict_do_nothing(), rows)
+    return new
+
+
+def evidence_of(
+    connection: Connection, kind: Kind, user_id: str, learning_ids: Sequence[str]
+) -> dict[str, list[Evidence]]:
+    """The evidence of learnings of one user, by learning, in order."""
+    found: dict[str, list[Evidence]] = defaultdict(list)
+    for part in chunks(learning_ids):
+        of_them = and_(_e.user_id == user_id, _e.kind == kind.name, _e.learning_id.in_(part))
+        statement = select(_e.learning_id, _e.request_id, _e.interaction_index).where(of_them)
+        for learning_id, request_id, index in connection.execute(
+            statement.order_by(_e.request_id, _e.interaction_index)
+        ):
+            found[learning_id].append(Evidence(request_id=request_id, interaction_index=index))
+    return found
+
+
+def interaction_ids(evidence: Iterable[Evidence]) -> list[int]:
+    """The ids of the interactions that evidence names."""
+    return [interaction_id(item.request_id, item.interaction_index) for item in evidence]
+
+
+def values_of(connection: Connection, kind: Kind, rows: Sequence[RowMapping]) -> list[Learning]:
+    """The learnings that rows hold, with their evidence, in order: one query for the evidence of each user."""
+    if not kind.personal:
+        return [kind.value(row, []) for row in rows]
+    by_user: dict[str, list[str]] = defaultdict(list)
+    for row in rows:
+        by_user[row[kind.owner]].append(str(row[kind.key]))
+    evidence = {user_id: evidence_of(connection, kind, user_id, ids) for user_id, ids in by_user.items()}
+    return [kind.value(row, evidence[row[kind.owner]][str(row[kind.key])]) for row in rows]
+
+
+def named(kind: Kind, ids: Iterable[str], user_id: str | None = None) -> ColumnElement[bool]:
+    """The rows with any of some ids (as text), of one user where one is given."""
+    keys = [key for key in map(kind.key_of, ids) if key is not None]
+    which = kind.column(kind.key).in_(keys)
+    return and_(which, kind.column("user_id") == user_id) if kind.personal and user_id is not None else which
+
+
+def matching(kind: Kind, query: LearningQuery, dialect: Dialect, now_seconds: int) -> list[ColumnElement[bool]]:
+    """The conditions of a query; filters on what a kind does not have are left out."""
+    which: list[ColumnElement[bool]] = [_status_in(kind, query.status_filter)]
+    given = {name: getattr(query, name) for name in _EQUAL if name in kind.table.c}
+    which += [kind.column(name) == str(value) for name, value in given.items() if value is not None]
+    if query.ids is not None:
+        which.append(named(kind, query.ids))
+    which += [dialect.has_tag(kind.column("tags"), tag) for tag in query.tags or ()]
+    if query.playbook_status_filter is not None and "playbook_status" in kind.table.c:
+        which.append(kind.column("playbook_status").in_([str(status) for status in query.playbook_status_filter]))
+    if query.source_request_id is not None:
+        which.append(_rests_on(kind, query.source_request_id))
+    if (start := seconds_from(query.start_time)) is not None:
+        which.append(kind.column(kind.stamp) >= start)
+    if (end := seconds_from(query.end_time)) is not None:
+        which.append(kind.column(kind.stamp) < end)
+    if kind is PROFILES:
+        which.append(kind.column("expiration_timestamp") > now_seconds)
+    return which
+
+
+def _status_in(kind: Kind, statuses: Sequence[Status | None] | None) -> ColumnElement[bool]:
+    column = kind.column("status")
+    wanted = [None] if statuses is None else statuses
+    given = column.in_([str(status) for status in wanted if status is not None])
+    return or_(given, column.is_(None)) if None in wanted else given
+
+
+def _rests_on(kind: Kind, request_id: str) -> ColumnElement[bool]:
+    if not kind.personal:
+        return false()
+    same = and_(
+        _e.user_id == kind.column("user_id"),
+        _e.kind == kind.name,
+        _e.learning_id == cast(kind.column(kind.key), String),
+    )
+    return exists(select(1).select_from(EVIDENCE).where(same, _e.request_id == request_id))
+
+
+def _same_row(kind: Kind, row: RowMapping) -> ColumnElement[bool]:
+    return and_(kind.column(kind.owner) == row[kind.owner], kind.column(kind.key) == row[kind.key])

@@ -1,0 +1,155 @@
+"""Adding, listing, changing and deleting learnings by hand."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+from pydantic import ValidationError
+from sqlalchemy import Connection, RowMapping, select, true
+
+from reflexio_store.errors import InvalidInputError
+from reflexio_store.models import AgentPlaybook, Evidence, Learning, LearningKind, LearningQuery, problems_of
+
+from .kinds import KINDS, Kind, kind_named, kind_of
+from .learning_rows import (
+    add_evidence,
+    insert_rows,
+    matching,
+    named,
+    remove_evidence,
+    remove_rows,
+    rewrite_row,
+    values_of,
+)
+from .part import Part, chunks
+
+_FIXED: Final = frozenset({"user_id", "profile_id", "user_playbook_id", "agent_playbook_id"})
+_LIFETIME: Final = frozenset({"content", "profile_time_to_live", "last_modified_timestamp"})
+
+
+@dataclass(frozen=True, slots=True)
+class _Placed:
+    """A learning with the row it becomes; ``known`` says that its id was given."""
+
+    kind: Kind
+    row: dict[str, Any]
+    evidence: Sequence[Evidence]
+    known: bool
+
+    @property
+    def id(self) -> str:
+        return str(self.row[self.kind.key])
+
+    @property
+    def user_id(self) -> str | None:
+        return str(self.row["user_id"]) if self.kind.personal else None
+
+
+class LearningRecords(Part):
+    """The part of a home that keeps learnings."""
+
+    def add_learnings(self, learnings: Sequence[Learning]) -> list[str]:
+        """Store learnings of any kind in one transaction and return their ids (as text), in order.
+
+        An empty id is made; a known one (of the same user) is replaced. Evidence is kept as given.
+        """
+        placed = [_placed(learning) for learning in learnings]
+        with self._database.write() as connection:
+            for kind in KINDS.values():
+                self._store(connection, kind, [item for item in placed if item.kind is kind])
+        return [item.id for item in placed]
+
+    def _store(self, connection: Connection, kind: Kind, placed: Sequence[_Placed]) -> None:
+        dialect = self._database.dialect
+        known: dict[str | None, list[str]] = defaultdict(list)
+        for item in placed:
+            if item.known:
+                known[item.user_id].append(item.id)
+        for user_id, ids in known.items():
+            remove_rows(connection, dialect, kind, named(kind, ids, user_id))
+        last = {(item.user_id, item.id): item for item in placed}
+        insert_rows(connection, dialect, kind, [item.row for item in last.values()])
+        for item in last.values():
+            if item.evidence and item.user_id is not None:
+                add_evidence(connection, dialect, kind, item.user_id, item.id, item.evidence)
+
+    def get_learnings(self, kind: LearningKind, query: LearningQuery) -> list[Learning]:
+        """Learnings of one kind, newest first (all of them where ``top_k`` is None); ``query.query`` is ignored."""
+        which = kind_named(kind)
+        newest_first = (which.column(which.stamp).desc(), which.column(which.key).desc())
+        conditions = matching(which, query, self._database.dialect, self._now_seconds())
+        statement = select(which.table).where(*conditions).order_by(*newest_first).limit(query.top_k)
+        with self._database.read() as connection:
+            return values_of(connection, which, connection.execute(statement).mappings().all())
+
+    def update_learning(
+        self, kind: LearningKind, learning_id: str, fields: dict[str, Any], *, user_id: str | None = None
+    ) -> bool:
+        """Change some fields of a learning; False if there is none of that id.
+
+        A profile whose content changes counts as modified now, and its time to live begins anew.
+
+        Raises:
+            InvalidInputError: A field is unknown, fixed or unusable; or several users have that id and none is named.
+        """
+        which = kind_named(kind)
+        _check(which, fields)
+        dialect = self._database.dialect
+        with self._database.write() as connection:
+            old = _only(connection, which, learning_id, user_id)
+            if old is None:
+                return False
+            new = self._changed(which, values_of(connection, which, [old])[0], fields)
+            rewrite_row(connection, dialect, which, old, {**which.row(new), which.key: old[which.key]})
+            if "evidence" in fields and not isinstance(new, AgentPlaybook):
+                remove_evidence(connection, which, old["user_id"], [learning_id])
+                add_evidence(connection, dialect, which, old["user_id"], learning_id, new.evidence)
+            return True
+
+    def _changed(self, kind: Kind, old: Learning, fields: dict[str, Any]) -> Learning:
+        values = {**old.model_dump(), **fields}
+        if kind.name == "profile":
+            if "content" in fields and "last_modified_timestamp" not in fields:
+                values["last_modified_timestamp"] = self._now_seconds()
+            lives_anew = fields.keys() & _LIFETIME and "expiration_timestamp" not in fields
+            if lives_anew and ("profile_time_to_live" in fields or values["profile_time_to_live"] != "infinity"):
+                values["expiration_timestamp"] = None  # the model derives it
+        try:
+            return kind.model.model_validate(values)
+        except ValidationError as error:
+            raise InvalidInputError("The learning was not changed", problems_of(error)) from error
+
+    def delete_learnings(self, kind: LearningKind, ids: Sequence[str] | None, *, user_id: str | None = None) -> int:
+        """Delete learnings by id (all of the kind, or of the user, where ``ids`` is None); how many were there."""
+        which = kind_named(kind)
+        owned = which.column("user_id") == user_id if which.personal and user_id is not None else true()
+        conditions = [owned] if ids is None else [named(which, part, user_id) for part in chunks(ids)]
+        with self._database.write() as connection:
+            return sum(remove_rows(connection, self._database.dialect, which, condition) for condition in conditions)
+
+
+def _placed(learning: Learning) -> _Placed:
+    kind = kind_of(learning)
+    row = kind.row(learning)
+    known = bool(row[kind.key])
+    if not known:
+        row[kind.key] = kind.new_key()
+    return _Placed(kind, row, getattr(learning, "evidence", ()), known)
+
+
+def _check(kind: Kind, fields: dict[str, Any]) -> None:
+    problems = [(name, "cannot be changed") for name in sorted(fields.keys() & _FIXED)]
+    problems += [(name, f"is no field of a {kind.name}") for name in sorted(fields.keys() - kind.model.model_fields)]
+    if problems:
+        raise InvalidInputError("The learning was not changed", problems)
+
+
+def _only(connection: Connection, kind: Kind, learning_id: str, user_id: str | None) -> RowMapping | None:
+    found = connection.execute(select(kind.table).where(named(kind, [learning_id], user_id))).mappings().all()
+    if len(found) > 1:
+        problem = ("user_id", f"is needed: {len(found)} users have a {kind.name} of the id {learning_id!r}")
+        raise InvalidInputError("The learning was not changed", [problem])
+    return found[0] if found else None

@@ -1,0 +1,51 @@
+"""What the parts of a home share: its database and its clock."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Sequence
+from datetime import UTC, datetime, timedelta
+from typing import TypeVar
+
+from .database import Database
+
+T = TypeVar("T")
+Clock = Callable[[], int]
+"""Tells the time in epoch microseconds."""
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_MICROSECOND = timedelta(microseconds=1)
+_SECOND_US = 1_000_000
+_CHUNK = 500
+
+
+def system_clock() -> int:
+    """The time of this machine in epoch microseconds."""
+    return time.time_ns() // 1000
+
+
+class Part:
+    """A part of a home: some methods of the contract over a shared database."""
+
+    def __init__(self, database: Database, clock: Clock) -> None:
+        self._database = database
+        self._clock = clock
+
+    def _now_seconds(self) -> int:
+        return self._clock() // _SECOND_US
+
+
+def microseconds(moment: datetime) -> int:
+    """A moment in epoch microseconds, exactly."""
+    return (moment - _EPOCH) // _MICROSECOND
+
+
+def seconds_from(moment: datetime | None) -> int | None:
+    """The first whole epoch second that is not before a moment: bounds whole seconds as the moment does."""
+    return None if moment is None else -(-microseconds(moment) // _SECOND_US)
+
+
+def chunks(items: Sequence[T], size: int = _CHUNK) -> Iterator[Sequence[T]]:
+    """Slices of bounded length, for lists of parameters."""
+    for start in range(0, len(items), size):
+        yield items[start : start + size]

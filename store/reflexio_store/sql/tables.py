@@ -1,0 +1,246 @@
+"""The tables, declared once for every SQL home. Their rows never leave ``sql/``.
+
+``user_id`` is not null (``""`` is nobody) and first in every key, and ids are made by the client: that is what a
+sharded database needs, and costs nothing on SQLite. Columns ending in ``_us`` hold epoch microseconds; the others that
+hold times hold epoch seconds, as on the wire. All names begin with ``reflexio_``, because the database may be shared.
+"""
+
+from __future__ import annotations
+
+from typing import Any, cast
+
+from sqlalchemy import JSON, BigInteger, ForeignKeyConstraint, Index, MetaData, Table, text
+from sqlalchemy.orm import registry
+from sqlmodel import Field, SQLModel
+
+_REGISTRY = registry(metadata=MetaData())  # our own: a host's SQLModel.metadata must not learn of these tables
+
+
+class NullableJSON(JSON):
+    """JSON whose ``None`` is stored as NULL, not as the text ``null``."""
+
+    def __init__(self) -> None:
+        super().__init__(none_as_null=True)
+
+
+class Row(SQLModel, registry=_REGISTRY):
+    """Base of all rows."""
+
+    metadata = _REGISTRY.metadata
+
+
+class SessionRow(Row, table=True):
+    """One session of one user, kept in step with its requests, so that listing need not group them."""
+
+    __tablename__ = "reflexio_session"
+    __table_args__ = (
+        Index("ix_reflexio_session_user_last", "user_id", "last_at_us", "session_id"),
+        Index("ix_reflexio_session_last", "last_at_us", "user_id", "session_id"),
+        Index("ix_reflexio_session_session", "session_id"),
+    )
+    user_id: str = Field(primary_key=True)
+    session_id: str = Field(primary_key=True)
+    first_at_us: int = Field(sa_type=BigInteger)
+    last_at_us: int = Field(sa_type=BigInteger)
+    n_requests: int
+
+
+class RequestRow(Row, table=True):
+    """One turn. ``text_indexed`` is false until its interactions are in the full-text index."""
+
+    __tablename__ = "reflexio_request"
+    __table_args__ = (
+        Index("ix_reflexio_request_session", "user_id", "session_id", "created_at_us", "request_id"),
+        Index("ix_reflexio_request_user_created", "user_id", "created_at_us", "request_id"),
+        Index("ix_reflexio_request_created", "created_at_us", "request_id"),
+        Index("ix_reflexio_request_id", "request_id"),
+        Index(
+            "ix_reflexio_request_unindexed",
+            "user_id",
+            sqlite_where=text("text_indexed = 0"),
+            postgresql_where=text("NOT text_indexed"),
+        ),
+    )
+    user_id: str = Field(primary_key=True)
+    request_id: str = Field(primary_key=True)
+    session_id: str
+    created_at_us: int = Field(sa_type=BigInteger)
+    source: str
+    agent_version: str
+    status: str
+    error: str
+    details: dict[str, Any] | None = Field(default=None, sa_type=NullableJSON)
+    options: dict[str, Any] | None = Field(default=None, sa_type=NullableJSON)
+    retrieval_experiment_id: str | None = None
+    retrieval_experiment_arm: str | None = None
+    text_indexed: bool = False
+
+
+class InteractionRow(Row, table=True):
+    """One message of a turn; ``seq`` is its place in it, from 0."""
+
+    __tablename__ = "reflexio_interaction"
+    __table_args__ = (
+        ForeignKeyConstraint(
+            ["user_id", "request_id"],
+            ["reflexio_request.user_id", "reflexio_request.request_id"],
+            ondelete="CASCADE",
+        ),
+        Index("ix_reflexio_interaction_created", "user_id", "created_at"),
+        Index("ix_reflexio_interaction_id", "interaction_id"),
+    )
+    user_id: str = Field(primary_key=True)
+    request_id: str = Field(primary_key=True)
+    seq: int = Field(primary_key=True)
+    interaction_id: int = Field(sa_type=BigInteger)
+    created_at: int = Field(sa_type=BigInteger)
+    role: str
+    content: str
+    user_action: str
+    user_action_description: str
+    interacted_image_url: str
+    image_encoding: str
+    shadow_content: str
+    expert_content: str
+    tools_used: list[dict[str, Any]] | None = Field(default=None, sa_type=NullableJSON)
+    citations: list[dict[str, Any]] | None = Field(default=None, sa_type=NullableJSON)
+    retrieved_learnings: list[dict[str, Any]] | None = Field(default=None, sa_type=NullableJSON)
+
+
+class ProfileRow(Row, table=True):
+    """A profile. ``sameness`` is a digest of its normalised words: two that say the same have the same."""
+
+    __tablename__ = "reflexio_profile"
+    __table_args__ = (
+        Index("ix_reflexio_profile_id", "profile_id"),
+        Index("ix_reflexio_profile_sameness", "user_id", "sameness"),
+    )
+    user_id: str = Field(primary_key=True)
+    profile_id: str = Field(primary_key=True)
+    sameness: str
+    content: str
+    last_modified_timestamp: int = Field(sa_type=BigInteger)
+    generated_from_request_id: str
+    profile_time_to_live: str
+    expiration_timestamp: int = Field(sa_type=BigInteger)
+    custom_features: dict[str, Any] | None = Field(default=None, sa_type=NullableJSON)
+    source: str | None = None
+    status: str | None = None
+    extractor_names: list[str] | None = Field(default=None, sa_type=NullableJSON)
+    source_span: str | None = None
+    source_interaction_ids: list[int] | None = Field(default=None, sa_type=NullableJSON)
+    tags: list[str] | None = Field(default=None, sa_type=NullableJSON)
+    expanded_terms: str | None = None
+    notes: str | None = None
+    superseded_by: str | None = None
+
+
+class UserPlaybookRow(Row, table=True):
+    """A rule learned with one user."""
+
+    __tablename__ = "reflexio_user_playbook"
+    __table_args__ = (
+        Index("ix_reflexio_user_playbook_id", "user_playbook_id"),
+        Index("ix_reflexio_user_playbook_sameness", "user_id", "sameness"),
+        Index("ix_reflexio_user_playbook_version", "agent_version"),
+    )
+    user_id: str = Field(primary_key=True)
+    user_playbook_id: int = Field(primary_key=True, sa_type=BigInteger, sa_column_kwargs={"autoincrement": False})
+    sameness: str
+    agent_version: str
+    playbook_name: str
+    created_at: int = Field(sa_type=BigInteger)
+    content: str
+    trigger: str | None = None
+    rationale: str | None = None
+    blocking_issue: dict[str, Any] | None = Field(default=None, sa_type=NullableJSON)
+    status: str | None = None
+    tags: list[str] | None = Field(default=None, sa_type=NullableJSON)
+    request_id: str
+    source: str | None = None
+    source_interaction_ids: list[int] | None = Field(default=None, sa_type=NullableJSON)
+    source_span: str | None = None
+    superseded_by: str | None = None
+
+
+class AgentPlaybookRow(Row, table=True):
+    """A rule shared by all users of an agent version; it has no user, so the version stands first in its key."""
+
+    __tablename__ = "reflexio_agent_playbook"
+    __table_args__ = (Index("ix_reflexio_agent_playbook_id", "agent_playbook_id"),)
+    agent_version: str = Field(primary_key=True)
+    agent_playbook_id: int = Field(primary_key=True, sa_type=BigInteger, sa_column_kwargs={"autoincrement": False})
+    sameness: str
+    playbook_name: str
+    created_at: int = Field(sa_type=BigInteger)
+    content: str
+    trigger: str | None = None
+    rationale: str | None = None
+    blocking_issue: dict[str, Any] | None = Field(default=None, sa_type=NullableJSON)
+    status: str | None = None
+    tags: list[str] | None = Field(default=None, sa_type=NullableJSON)
+    playbook_status: str
+    playbook_metadata: str
+
+
+class EvidenceRow(Row, table=True):
+    """One message that a learning rests on. No foreign key: evidence given by hand is kept as it is."""
+
+    __tablename__ = "reflexio_evidence"
+    __table_args__ = (Index("ix_reflexio_evidence_request", "user_id", "request_id"),)
+    user_id: str = Field(primary_key=True)
+    kind: str = Field(primary_key=True)
+    learning_id: str = Field(primary_key=True)
+    request_id: str = Field(primary_key=True)
+    interaction_index: int = Field(primary_key=True)
+
+
+class JobRow(Row, table=True):
+    """A piece of work. ``token`` names the holder of a running job."""
+
+    __tablename__ = "reflexio_job"
+    __table_args__ = (
+        Index(
+            "ix_reflexio_job_ready",
+            "kind",
+            "due_us",
+            sqlite_where=text("state = 'ready'"),
+            postgresql_where=text("state = 'ready'"),
+        ),
+        Index(
+            "ix_reflexio_job_running",
+            "kind",
+            "lease_until_us",
+            sqlite_where=text("state = 'running'"),
+            postgresql_where=text("state = 'running'"),
+        ),
+    )
+    user_id: str = Field(primary_key=True)
+    kind: str = Field(primary_key=True)
+    key: str = Field(primary_key=True)
+    state: str
+    due_us: int = Field(sa_type=BigInteger)
+    attempts: int
+    generation: int
+    token: str
+    lease_until_us: int = Field(sa_type=BigInteger)
+    last_error: str
+    payload: dict[str, Any] | None = Field(default=None, sa_type=NullableJSON)
+    result: dict[str, Any] | None = Field(default=None, sa_type=NullableJSON)
+
+
+METADATA = _REGISTRY.metadata
+
+
+def _table(row: type[Row]) -> Table:
+    return cast(Table, row.__table__)  # type: ignore[attr-defined]
+
+
+SESSION = _table(SessionRow)
+REQUEST = _table(RequestRow)
+INTERACTION = _table(InteractionRow)
+PROFILE = _table(ProfileRow)
+USER_PLAYBOOK = _table(UserPlaybookRow)
+AGENT_PLAYBOOK = _table(AgentPlaybookRow)
+EVIDENCE = _table(EvidenceRow)
+JOB = _table(JobRow)

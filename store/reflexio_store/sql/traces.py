@@ -1,0 +1,92 @@
+"""What requests of one user leave behind, and how to remove it: rows, full text, evidence, sessions, jobs."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Sequence
+from typing import Any
+
+from sqlalchemy import Connection, and_, delete, func, select, update
+
+from reflexio_store.contract import Receipt
+from reflexio_store.ids import interaction_id
+
+from .dialects import Dialect
+from .interactions import document_keys
+from .jobs import LEARN
+from .kinds import PROFILES, USER_PLAYBOOKS, Kind
+from .learning_rows import evidence_of, named, remove_rows
+from .part import chunks
+from .tables import EVIDENCE, INTERACTION, JOB, REQUEST, SESSION
+
+_e = EVIDENCE.c
+
+
+def forget_requests(connection: Connection, dialect: Dialect, user_id: str, request_ids: Sequence[str]) -> Receipt:
+    """Delete requests of one user, their interactions and full text, and the learnings that rested on them alone."""
+    profiles, playbooks = _forget_evidence(connection, dialect, user_id, request_ids)
+    dialect.text.drop(connection, "interaction", document_keys(user_id, request_ids))
+    interactions, requests = (
+        connection.execute(
+            delete(table).where(table.c.user_id == user_id, table.c.request_id.in_(request_ids))
+        ).rowcount
+        for table in (INTERACTION, REQUEST)
+    )
+    return Receipt(requests=requests, interactions=interactions, profiles=profiles, user_playbooks=playbooks)
+
+
+def mend_sessions(connection: Connection, user_id: str, session_ids: Sequence[str]) -> int:
+    """Bring sessions in step with the requests they still have; empty ones go with their jobs: how many jobs went."""
+    c = REQUEST.c
+    jobs = 0
+    for part in chunks(session_ids):
+        spans = select(c.session_id, func.min(c.created_at_us), func.max(c.created_at_us), func.count())
+        of_them = and_(c.user_id == user_id, c.session_id.in_(part))
+        left = {row[0]: row[1:] for row in connection.execute(spans.where(of_them).group_by(c.session_id))}
+        for session_id, (first, last, count) in left.items():
+            this = and_(SESSION.c.user_id == user_id, SESSION.c.session_id == session_id)
+            values = {"first_at_us": first, "last_at_us": last, "n_requests": count}
+            connection.execute(update(SESSION).where(this).values(values))
+        empty = [session_id for session_id in part if session_id not in left]
+        connection.execute(delete(SESSION).where(SESSION.c.user_id == user_id, SESSION.c.session_id.in_(empty)))
+        theirs = and_(JOB.c.user_id == user_id, JOB.c.kind == LEARN, JOB.c.key.in_(empty))
+        jobs += connection.execute(delete(JOB).where(theirs)).rowcount
+    return jobs
+
+
+def _forget_evidence(
+    connection: Connection, dialect: Dialect, user_id: str, request_ids: Sequence[str]
+) -> tuple[int, int]:
+    """Delete the evidence in some requests; how many profiles and user playbooks went with it."""
+    which = and_(_e.user_id == user_id, _e.request_id.in_(request_ids))
+    touched: dict[str, dict[str, set[int]]] = defaultdict(lambda: defaultdict(set))
+    evidence = select(_e.kind, _e.learning_id, _e.request_id, _e.interaction_index).where(which)
+    for kind, learning_id, request_id, index in connection.execute(evidence):
+        touched[kind][learning_id].add(interaction_id(request_id, index))
+    connection.execute(delete(EVIDENCE).where(which))
+    counts = []
+    for kind in (PROFILES, USER_PLAYBOOKS):
+        left = evidence_of(connection, kind, user_id, list(touched[kind.name]))
+        bare = [learning_id for learning_id in touched[kind.name] if learning_id not in left]
+        counts.append(sum(remove_rows(connection, dialect, kind, named(kind, ids, user_id)) for ids in chunks(bare)))
+        _forget_origins(connection, kind, user_id, request_ids, {name: touched[kind.name][name] for name in left})
+    return counts[0], counts[1]
+
+
+def _forget_origins(
+    connection: Connection, kind: Kind, user_id: str, request_ids: Sequence[str], touched: dict[str, set[int]]
+) -> None:
+    """Let learnings that keep other evidence no longer name, or quote, what is forgotten."""
+    origin = str(kind.request)
+    gone = set(request_ids)
+    for part in chunks(list(touched)):
+        evidence = evidence_of(connection, kind, user_id, part)
+        rows = connection.execute(select(kind.table).where(named(kind, part, user_id))).mappings().all()
+        for row in rows:
+            learning_id = str(row[kind.key])
+            ids = [item for item in row["source_interaction_ids"] or () if item not in touched[learning_id]]
+            values: dict[str, Any] = {"source_interaction_ids": ids}
+            if row[origin] in gone:
+                values |= {origin: evidence[learning_id][0].request_id, "source_span": None}
+            this = and_(kind.column("user_id") == user_id, kind.column(kind.key) == row[kind.key])
+            connection.execute(update(kind.table).where(this).values(values))

@@ -1,0 +1,88 @@
+"""From text to the words that are indexed and searched: the same on both sides, and the same for every database.
+
+A word is folded (case, accents of European scripts) and literal: no operator or quote survives. Scripts written
+without spaces become single characters and pairs of neighbours. Words outside the European scripts are spelled as
+numbers, so that no tokenizer's own Unicode tables decide whether they can be found.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+import unicodedata
+from pathlib import Path
+from typing import Final
+
+MAX_QUERY_WORDS: Final = 40
+"""How many different words of a query are looked up; the rest add cost and hardly any meaning."""
+MAX_INDEXED_WORDS: Final = 20_000
+"""How many words of one text are indexed."""
+
+_MAX_LENGTH = 64
+_EUROPEAN = 0x0528  # letters below: Latin, Greek, Cyrillic, as they were in the Unicode of every tokenizer in use
+_SPACELESS = (
+    "\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u31f0-\u31ff\u3400-\u4dbf"
+    "\u4e00-\u9fff\uac00-\ud7af\uf900-\ufaff\U00020000-\U0003ffff"
+)
+_RUN = re.compile(rf"([{_SPACELESS}]+)|((?:(?![{_SPACELESS}])[^\W_])+)")
+_ACCENT = re.compile("[\u0300-\u036f]")
+_CLITIC = re.compile(r"['\u2019](?=(?:s|t|re|ve|ll|d|m)\b)")
+
+STOP_WORDS: Final = frozenset(Path(__file__).with_name("stop_words.txt").read_text(encoding="ascii").split())
+"""English words that say nothing about what a text is about; negations are not among them."""
+
+
+def index_words(text: str) -> list[str]:
+    """The words under which a text is found, in order, without stop words."""
+    return _words(text, with_single_characters=True)[:MAX_INDEXED_WORDS]
+
+
+def query_words(text: str) -> list[str]:
+    """The different words of a query, in order, without stop words; empty if there is nothing to look for."""
+    return list(dict.fromkeys(_words(text, with_single_characters=False)))[:MAX_QUERY_WORDS]
+
+
+def count_words(text: str) -> int:
+    """How many different words a query would have that says all that the text says."""
+    return len(set(_words(text, with_single_characters=False)))
+
+
+def scope_token(*parts: str) -> str:
+    """A word of digits that stands for a scope, such as one kind of learning of one user.
+
+    A digest may collide: whoever searches by it compares the real columns afterwards.
+    """
+    digest = hashlib.blake2b("\x1f".join(parts).encode("utf-8", "surrogatepass"), digest_size=8).digest()
+    return str(int.from_bytes(digest, "big"))
+
+
+def _words(text: str, *, with_single_characters: bool) -> list[str]:
+    found: list[str] = []
+    for spaceless, word in _RUN.findall(_folded(text)):
+        if spaceless:
+            found += _pieces(spaceless, with_single_characters=with_single_characters)
+        elif word not in STOP_WORDS:
+            found.append(word[:_MAX_LENGTH] if _is_european(word) else _spelled(word))
+    return found
+
+
+def _folded(text: str) -> str:
+    text = _CLITIC.sub("", text.casefold())
+    if text.isascii():
+        return text
+    return unicodedata.normalize("NFKC", _ACCENT.sub("", unicodedata.normalize("NFKD", text))).casefold()
+
+
+def _is_european(word: str) -> bool:
+    return word.isascii() or all(ord(character) < _EUROPEAN for character in word)
+
+
+def _spelled(characters: str) -> str:
+    return "u" + "".join(f"{ord(character):07d}" for character in characters[:_MAX_LENGTH])
+
+
+def _pieces(run: str, *, with_single_characters: bool) -> list[str]:
+    pairs = [_spelled(run[at : at + 2]) for at in range(len(run) - 1)]
+    if with_single_characters or not pairs:
+        return [_spelled(character) for character in run] + pairs
+    return pairs

@@ -1,0 +1,289 @@
+"""What only the SQLite home can get wrong: files, folders, locks, processes."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sqlite3
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from reflexio_store.errors import (
+    InvalidInputError,
+    SchemaTooNewError,
+    StoreCorruptError,
+    StoreUnavailableError,
+    StoreURLError,
+)
+from reflexio_store.homes import open_store
+from reflexio_store.models import GetRequestsRequest, LearningQuery, SearchInteractionRequest, UserProfile
+from reflexio_store.records import InteractionRecord, TurnRecord
+from reflexio_store.sql.home import SqlStore
+
+MakeTurn = Callable[..., TurnRecord]
+
+_WRITER = """
+import sys
+from reflexio_store.homes import open_store
+from reflexio_store.records import InteractionRecord, TurnRecord
+url, name, count = sys.argv[1], sys.argv[2], int(sys.argv[3])
+store = open_store(url)
+for number in range(count):
+    request_id = f"{name}-{number}"
+    spoken = [InteractionRecord("User", "hello")]
+    store.add_turns([TurnRecord(request_id, "ada", "s1", "v1", "", number, spoken)])
+    print(request_id, flush=True)
+store.close()
+"""
+
+_FORKING = """
+import os, signal, sys, threading, warnings
+from reflexio_store.homes import open_store
+from reflexio_store.models import GetRequestsRequest
+from reflexio_store.records import InteractionRecord, TurnRecord
+
+def turn(name):
+    return TurnRecord(name, "ada", "s1", "v1", "", 1, [InteractionRecord("User", name)])
+
+def write_on():
+    while not stop.is_set():
+        store.add_turns([turn("beside")] * 500)
+
+warnings.simplefilter("ignore", DeprecationWarning)  # forking with threads is what is tried here
+store, stop = open_store(sys.argv[1]), threading.Event()
+store.add_turns([turn("parent before")])
+beside = threading.Thread(target=write_on, daemon=True)
+beside.start()
+for number in range(5):
+    child = os.fork()
+    if child == 0:
+        signal.alarm(20)
+        store.add_turns([turn(f"child {number}")])
+        store.close()
+        os._exit(0)
+    assert os.waitpid(child, 0)[1] == 0
+stop.set()
+beside.join()
+store.add_turns([turn("parent after")])
+found = store.get_requests(GetRequestsRequest()).sessions[0].requests
+assert not [finding for finding in store.check() if finding.level == "error"]
+store.close()
+print(len(found))
+"""
+
+
+def run(program: str, *arguments: str) -> subprocess.Popen[str]:
+    command = [sys.executable, "-W", "error", "-c", program, *arguments]
+    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+
+
+def answer(process: subprocess.Popen[str]) -> str:
+    out, err = process.communicate(timeout=60)
+    assert process.returncode == 0, err
+    return out
+
+
+class TestURLs:
+    @pytest.mark.parametrize(
+        "url",
+        [
+            *("sqlite:///", "sqlite:////", "sqlite://host/a.db", "sqlite://a.db", "sqlite:///folder/"),
+            *("sqlite:///a.db?synchronous=off", "sqlite:///a.db?colour=red", "sqlite:///a.db?timeout=soon"),
+            *("sqlite:a.db", "mysql://a/b", "", "   "),
+        ],
+    )
+    def test_a_url_that_is_not_understood_is_refused(self, url: str) -> None:
+        """The error lists the forms that are."""
+        with pytest.raises(StoreURLError, match=r"sqlite://|option"):
+            open_store(url).close()
+
+    def test_a_relative_path_is_fixed_when_opened(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        """Missing folders are made, and a later change of the working directory does not matter."""
+        monkeypatch.chdir(tmp_path)
+        store = open_store("sqlite:///a/b/c.db?synchronous=full")
+        assert store.url == f"sqlite:///{tmp_path}/a/b/c.db"
+        store.close()
+        assert (tmp_path / "a/b/c.db").exists()
+
+    def test_the_home_folder_is_known(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        """``~`` is expanded; odd characters in a name are just that."""
+        monkeypatch.setenv("HOME", str(tmp_path))
+        store = open_store("sqlite:///~/a b#%41'.db")
+        store.close()
+        assert (tmp_path / "a b#%41'.db").exists()
+
+    def test_homes_in_memory_are_apart(self, turn: MakeTurn) -> None:
+        """Each is its own, and gone when closed."""
+        one, other = open_store("sqlite://"), open_store("sqlite://")
+        one.add_turns([turn()])
+        assert (one.counts()["requests"], other.counts()["requests"]) == (1, 0)
+        assert one.url == "sqlite://"
+        one.close()
+        other.close()
+
+
+class TestBadFiles:
+    def test_a_file_of_another_kind_is_left_alone(self, tmp_path: Path) -> None:
+        """The error says what to do, and the file is as it was."""
+        path = tmp_path / "notes.txt"
+        path.write_text("these are my notes\n" * 500)
+        with pytest.raises(StoreCorruptError, match=r"notes\.txt is damaged or is no SQLite database"):
+            open_store(f"sqlite:///{path}")
+        assert path.read_text() == "these are my notes\n" * 500
+
+    @pytest.mark.parametrize("damage", ["truncated", "overwritten"])
+    def test_a_damaged_file_is_named(self, tmp_path: Path, turn: MakeTurn, damage: str) -> None:
+        """Wherever the damage shows first: when opening, reading or searching."""
+        path = tmp_path / "home.db"
+        store = open_store(f"sqlite:///{path}")
+        store.add_turns([turn("words " * 200, session_id=f"s{number}") for number in range(100)])
+        store.close()
+        data = path.read_bytes()
+        path.write_bytes(
+            data[: len(data) // 3] if damage == "truncated" else data[:4096] + b"\xff" * (len(data) - 4096)
+        )
+        with pytest.raises(StoreCorruptError, match="restore a backup"):
+            _use(open_store(f"sqlite:///{path}"))
+
+    def test_a_folder_that_cannot_be_made_is_named(self, tmp_path: Path) -> None:
+        """A file stands where the folder should be."""
+        (tmp_path / "file").write_text("x")
+        with pytest.raises(StoreUnavailableError, match="check its folder"):
+            open_store(f"sqlite:///{tmp_path}/file/home.db")
+
+    def test_a_folder_is_no_database(self, tmp_path: Path) -> None:
+        """The path is a folder's."""
+        (tmp_path / "home.db").mkdir()
+        with pytest.raises(StoreUnavailableError, match="cannot be opened"):
+            open_store(f"sqlite:///{tmp_path}/home.db")
+
+    @pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() == 0, reason="root may write anywhere")
+    def test_a_folder_that_is_not_writable_is_named(self, tmp_path: Path) -> None:
+        """Permissions."""
+        folder = tmp_path / "locked"
+        folder.mkdir(mode=0o500)
+        with pytest.raises(StoreUnavailableError, match="writable"):
+            open_store(f"sqlite:///{folder}/home.db")
+
+    def test_a_newer_schema_is_refused_untouched(self, tmp_path: Path) -> None:
+        """The error says which release to get; the file is as it was."""
+        path = tmp_path / "home.db"
+        open_store(f"sqlite:///{path}").close()
+        with sqlite3.connect(path) as connection:
+            connection.execute("UPDATE reflexio_alembic_version SET version_num = '9999'")
+        connection.close()
+        before = path.read_bytes()
+        with pytest.raises(SchemaTooNewError, match=r"Upgrade reflexio-middleware"):
+            open_store(f"sqlite:///{path}")
+        assert path.read_bytes() == before
+
+
+class TestLocks:
+    def test_a_lock_held_too_long_is_explained(self, tmp_path: Path, turn: MakeTurn) -> None:
+        """Nothing is lost: the same turns are stored once the lock is gone, and reading works meanwhile."""
+        path = tmp_path / "home.db"
+        store = open_store(f"sqlite:///{path}?timeout=0.05")
+        holder = sqlite3.connect(path, isolation_level=None)
+        holder.execute("BEGIN IMMEDIATE")
+        with pytest.raises(StoreUnavailableError, match=r"locked for longer than 0\.05 s"):
+            store.add_turns([turn()])
+        assert store.counts()["requests"] == 0
+        holder.close()
+        assert store.add_turns([turn()]) == 1
+        store.close()
+
+
+class TestProcesses:
+    def test_two_processes_share_a_file(self, tmp_path: Path) -> None:
+        """Each turn once, also those that both send, and a sound file."""
+        url = f"sqlite:///{tmp_path / 'home.db'}"
+        for process in [run(_WRITER, url, name, "50") for name in ("same", "same", "other")]:
+            answer(process)
+        store = open_store(url)
+        assert store.counts()["requests"] == 100
+        assert [finding for finding in store.check() if finding.level == "error"] == []
+        store.close()
+
+    @pytest.mark.skipif(sys.platform == "win32", reason="no SIGKILL")
+    def test_what_was_acknowledged_survives_a_kill(self, tmp_path: Path) -> None:
+        """A process is killed while it writes; all that it said it had stored is there."""
+        url = f"sqlite:///{tmp_path / 'home.db'}"
+        process = run(_WRITER, url, "turn", "1000000")
+        assert process.stdout is not None and process.stderr is not None
+        acknowledged = {process.stdout.readline().strip() for _ in range(50)}
+        process.send_signal(signal.SIGKILL)
+        acknowledged |= {line.strip() for line in process.stdout if line.endswith("\n")}
+        process.wait()
+        process.stdout.close()
+        process.stderr.close()
+        store = open_store(url)
+        page = store.get_requests(GetRequestsRequest())
+        stored = {data.request.request_id for session in page.sessions for data in session.requests}
+        assert acknowledged <= stored
+        assert [finding for finding in store.check() if finding.level == "error"] == []
+        store.close()
+
+    @pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork")
+    def test_a_forked_child_gets_connections_of_its_own(self, tmp_path: Path) -> None:
+        """Both write through the store that the parent opened, also where another thread held its lock meanwhile."""
+        said = answer(run(_FORKING, f"sqlite:///{tmp_path / 'home.db'}"))
+        assert said.strip() == "8"
+
+
+class TestForgettingOnDisk:
+    def test_no_word_of_a_deleted_user_stays_in_the_file(self, tmp_path: Path, turn: MakeTurn) -> None:
+        """Neither in the rows nor in the pages of the full-text index."""
+        path = tmp_path / "home.db"
+        store = open_store(f"sqlite:///{path}")
+        store.add_turns([turn("the xylophonist sleeps"), turn("keep me", user_id="bob")])
+        store.add_learnings([UserProfile(user_id="ada", content="plays the zitherquartz")])
+        store.search_interactions(SearchInteractionRequest(user_id="ada", query="xylophonist"))
+        store.delete_user("ada")
+        store.close()
+        left = b"".join(file.read_bytes() for file in tmp_path.iterdir())
+        assert b"keep me" in left
+        assert b"xylophonist" not in left and b"zitherquartz" not in left
+
+
+class TestValues:
+    def test_a_profile_expires_when_its_time_has_come(self) -> None:
+        """By the clock of the home."""
+        now = [1_000_000_000_000_000]
+        store = SqlStore("sqlite://", clock=lambda: now[0])
+        lives = UserProfile(user_id="ada", content="tea", last_modified_timestamp=1, expiration_timestamp=1_000_000_010)
+        store.add_learnings([lives])
+        query = LearningQuery(user_id="ada", query="tea")
+        assert len(store.search_learnings("profile", query)) == 1
+        now[0] += 10_000_000
+        assert store.search_learnings("profile", query) == [] and store.get_learnings("profile", query) == []
+        store.close()
+
+    @pytest.mark.parametrize("name", ["half \ud83d pair"])
+    def test_half_a_surrogate_pair_in_a_question_is_refused(self, name: str) -> None:
+        """It cannot be stored, so it cannot be asked for."""
+        store = open_store("sqlite://")
+        with pytest.raises(InvalidInputError, match="surrogate"):
+            store.read_session(name, "s1")
+        store.close()
+
+    def test_a_time_beyond_64_bits_does_not_lose_the_turn(self, turn: MakeTurn) -> None:
+        """It is bounded."""
+        store = open_store("sqlite://")
+        odd = turn()
+        odd.interactions = [InteractionRecord("User", "hello", created_at=10**30)]
+        assert store.add_turns([odd]) == 1
+        store.close()
+
+
+def _use(store: object) -> None:
+    assert isinstance(store, SqlStore)
+    try:
+        store.counts()
+        store.get_requests(GetRequestsRequest(top_k=1000))
+        store.search_interactions(SearchInteractionRequest(user_id="ada", query="words"))
+    finally:
+        store.close()
