@@ -1,0 +1,130 @@
+"""``export`` and ``import``: everything as JSON Lines."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sys
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated, BinaryIO, cast
+
+import typer
+from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
+
+from reflexio_middleware import __version__
+from reflexio_middleware.cli.failing import BAD_INPUT, NOTHING, CommandError, complain
+from reflexio_middleware.cli.home import made_if_missing, stored
+from reflexio_middleware.cli.options import Json, Store, User, chosen_store
+from reflexio_middleware.cli.screen import many, note, print_json, screen
+
+_NAMES = {"request": "request", "profile": "profile", "user_playbook": "user playbook",
+          "agent_playbook": "agent playbook"}  # fmt: skip
+
+
+def export(
+    context: typer.Context,
+    file: Annotated[str, typer.Argument(metavar="FILE", help="Where to write; - for the standard output.")],
+    user: User = None,
+    force: Annotated[bool, typer.Option("--force", "-f", help="Replace FILE if there is one.")] = False,
+    store: Store = None,
+) -> None:
+    """Write requests and learnings as JSON Lines.
+
+    A file appears when it is complete, and only its owner can read it.
+    """
+    from reflexio_middleware.exchange import export_to
+
+    if file != "-" and not force and Path(file).exists():
+        raise CommandError(f"{file} is there already: name another file, or say --force", BAD_INPUT)
+    with stored(chosen_store(context, store), learned=True) as client, _writable(file) as lines:
+        total = sum(client.store.counts()[f"{name}s"] for name in _NAMES) if user is None else None
+        with _progress("exporting", total) as advance:
+            done = export_to(client.store, lines, release=__version__, user_id=user, progress=advance)
+    say = note if file == "-" else typer.echo
+    say(f"exported {_told(done.counts)}" + ("" if file == "-" else f" to {file}"))
+
+
+@contextmanager
+def _writable(file: str) -> Iterator[BinaryIO]:
+    """Where the lines go. A file appears when it is complete, and only its owner can read it."""
+    if file == "-":
+        yield sys.stdout.buffer
+        sys.stdout.buffer.flush()
+        return
+    path = Path(file).absolute()
+    if not path.parent.is_dir():
+        raise CommandError(f"there is no folder {path.parent}: make it, or name another file", BAD_INPUT)
+    with tempfile.NamedTemporaryFile(dir=path.parent, prefix=f".{path.name}.", delete=False) as made:
+        try:
+            yield cast(BinaryIO, made)
+        except BaseException:
+            made.close()
+            Path(made.name).unlink()
+            raise
+    os.replace(made.name, path)
+
+
+def import_(
+    context: typer.Context,
+    file: Annotated[str, typer.Argument(metavar="FILE", help="What to read; - for the standard input.")],
+    skip_broken: Annotated[
+        bool, typer.Option("--skip-broken", help="Import the lines that can be read, and report the others.")
+    ] = False,
+    as_json: Json = False,
+    store: Store = None,
+) -> None:
+    """Read an export.
+
+    Requests that are there already stay as they are, and learnings of a known id are replaced: importing twice changes
+    nothing more. Nothing is stored before every line was checked.
+    """
+    from reflexio_middleware.exchange import check_lines, store_lines
+
+    with _readable(file) as lines:
+        with _progress("checking", lines.seek(0, os.SEEK_END)) as advance:
+            checked = check_lines(lines, file, skip_broken=skip_broken, progress=advance)
+        with made_if_missing(chosen_store(context, store)) as client, _progress("importing", lines.tell()) as advance:
+            done = store_lines(client.store, lines, file, checked, advance)
+    for problem in done.broken:
+        complain(str(problem))
+    if as_json:
+        print_json({**{f"{name}s": count for name, count in done.counts.items()}, "requests_new": done.new,
+                    "skipped_lines": done.skipped})  # fmt: skip
+    else:
+        known = done.counts["request"] - done.new
+        typer.echo(f"imported {_told(done.counts)}" + (f"; {many(known, 'request')} known already" if known else ""))
+    if done.skipped:
+        note(f"{many(done.skipped, 'broken line')} skipped")
+        raise typer.Exit(NOTHING)
+
+
+@contextmanager
+def _readable(file: str) -> Iterator[BinaryIO]:
+    """The lines to read; the standard input is kept in a temporary file, as it has to be read twice."""
+    if file == "-":
+        with tempfile.TemporaryFile() as made:
+            shutil.copyfileobj(sys.stdin.buffer, made)
+            yield cast(BinaryIO, made)
+    else:
+        with Path(file).open("rb") as lines:
+            yield lines
+
+
+@contextmanager
+def _progress(what: str, total: int | None) -> Iterator[Callable[[int], None] | None]:
+    """A bar on stderr, where that is a terminal."""
+    if not sys.stderr.isatty():
+        yield None
+        return
+    columns = (TextColumn("{task.description}"), BarColumn(), TaskProgressColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=screen(errors=True), transient=True) as bar:
+        task = bar.add_task(what, total=total)
+        yield lambda amount: bar.advance(task, amount)
+
+
+def _told(counts: dict[str, int]) -> str:
+    told = [many(count, _NAMES[name]) for name, count in counts.items() if count]
+    return ", ".join(told) or "nothing"

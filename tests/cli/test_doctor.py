@@ -1,0 +1,132 @@
+"""``doctor``: it works whatever is wrong, and says what."""
+
+from __future__ import annotations
+
+import sqlite3
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import reflexio_middleware as reflexio
+from reflexio_store.homes import open_store
+from reflexio_store.records import InteractionRecord, TurnRecord
+
+from .conftest import Run
+
+
+def _errors(report: dict[str, Any]) -> list[str]:
+    return [item["message"] for item in report["findings"] if item["level"] == "error"]
+
+
+def test_it_says_where_things_are_and_where_each_setting_comes_from(
+    run: Run, url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Argument, environment or default; keys are not shown."""
+    monkeypatch.setenv("REFLEXIO_AGENT_VERSION", "v9")
+    monkeypatch.setenv("REFLEXIO_LLM_API_KEY", "sk-very-secret")
+    ran = run("--store", url, "doctor", "--json")
+    report = ran.json
+    assert ran.code == 0 and report["file"] == str(tmp_path / "talked.db") and report["file_bytes"] > 0
+    origins = {item["name"]: (item["value"], item["origin"]) for item in report["settings"]}
+    assert origins["store"] == (url, "argument")
+    assert origins["agent_version"] == ("v9", "environment (REFLEXIO_AGENT_VERSION)")
+    assert origins["extractor"] == ("statements", "default")
+    assert report["counts"]["requests"] == 3 and "sqlite" in report["versions"]
+    assert "sk-very-secret" not in ran.out + run("doctor", "--store", url).out
+
+
+def test_it_prints_for_people_as_well(run: Run, url: str) -> None:
+    """The same, in sections."""
+    ran = run("doctor", "--store", url, columns=80)
+    for part in ("Where things are", "Settings", "Versions", "What is stored", "What was found", "talked.db"):
+        assert part in ran.out
+
+
+def test_a_store_that_is_not_there_yet_is_no_error_and_is_not_made(run: Run, tmp_path: Path) -> None:
+    """Looking changes nothing."""
+    ran = run("doctor", "--json", "--store", f"sqlite:///{tmp_path / 'later.db'}")
+    assert ran.code == 0 and any("no file yet" in item["message"] for item in ran.json["findings"])
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_damaged_file_is_a_finding(run: Run, tmp_path: Path) -> None:
+    """It cannot be opened, and doctor says so instead of failing."""
+    file = tmp_path / "bad.db"
+    file.write_bytes(b"this is no database " * 500)
+    ran = run("doctor", "--json", "--store", f"sqlite:///{file}")
+    assert ran.code == 1 and len(_errors(ran.json)) == 1 and ran.json["counts"] == {}
+    assert "What was found" in run("doctor", "--store", f"sqlite:///{file}").out
+
+
+def test_a_database_of_a_newer_release_is_a_finding(run: Run, url: str, tmp_path: Path) -> None:
+    """It says to upgrade."""
+    with closing(sqlite3.connect(tmp_path / "talked.db")) as connection, connection:
+        table = next(name for (name,) in connection.execute("SELECT name FROM sqlite_master") if "version" in name)
+        connection.execute(f"UPDATE {table} SET version_num = '9999'")
+    ran = run("doctor", "--json", "--store", url)
+    assert ran.code == 1 and "pgrade" in " ".join(_errors(ran.json))
+
+
+@pytest.mark.parametrize("store", ["nonsense", "", "postgresql://me:secret@host/db"])
+def test_an_unusable_url_is_a_finding_without_its_password(run: Run, store: str) -> None:
+    """The forms that can be used are named."""
+    ran = run("doctor", "--json", "--store", store)
+    assert ran.code == 1 and "sqlite:///" in _errors(ran.json)[0]
+    assert "me:secret" not in ran.json["store"] + str(ran.json["settings"])
+
+
+def test_unusable_and_mistyped_settings_are_findings(run: Run, url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The rest of the report is still there."""
+    monkeypatch.setenv("REFLEXIO_RECALL_TOKENS", "many")
+    monkeypatch.setenv("REFLEXIO_STROE", "sqlite:///x.db")
+    ran = run("doctor", "--json", "--store", url)
+    assert ran.code == 1 and ran.json["counts"]["requests"] == 3
+    assert _errors(ran.json)[0].startswith("REFLEXIO_RECALL_TOKENS: ")
+    assert any("did you mean REFLEXIO_STORE?" in item["message"] for item in ran.json["findings"])
+
+
+def test_what_waits_and_what_was_refused_is_told(run: Run, url: str, tmp_path: Path) -> None:
+    """Bytes in the spool, and the file with the refused turns."""
+    folder = tmp_path / "talked.db-spool"
+    folder.mkdir(exist_ok=True)
+    (folder / "dead_letters.jsonl").write_text('{"error": "x"}\n')
+    (folder / "a.spool").write_bytes(b"RFXSPL1\n" + bytes(100))
+    ran = run("doctor", "--json", "--store", url)
+    assert (ran.json["spools"], ran.json["spool_bytes"]) == (1, 100)
+    assert "the store refused 1 turns" in _errors(ran.json)[0]
+
+
+def test_dead_jobs_are_shown_with_their_reason_and_can_be_retried(run: Run, tmp_path: Path) -> None:
+    """After ``doctor retry`` the session is learned from."""
+    url = f"sqlite:///{tmp_path / 'dead.db'}"
+    store = open_store(url)
+    said = [InteractionRecord("user", "My name is Ann.")]
+    store.add_turns([TurnRecord("r1", "ann", "s1", "v1", "", 1_750_000_000_000_000, said)])
+    job = store.claim_job("learn", lease_seconds=60)
+    assert job is not None and store.fail_job(job, "ExtractionError: the key is wrong", retry_after=None)
+    store.close()
+    ran = run("doctor", "--store", url)
+    assert "the key is wrong" in ran.out and "doctor retry" in ran.out
+    assert run("doctor", "--json", "--store", url).json["dead_jobs"][0]["key"] == "s1"
+    assert run("--store", url, "doctor", "retry").out.startswith("1 job will be tried again")
+    assert "Name is Ann." in run("learnings", "--store", url).out
+    again = run("doctor", "retry", "--store", url)
+    assert again.code == 1 and "nothing was changed" in again.err
+
+
+def test_a_folder_that_is_a_file_is_a_finding(run: Run, tmp_path: Path) -> None:
+    """The place cannot hold a database."""
+    (tmp_path / "file").write_text("")
+    ran = run("doctor", "--json", "--store", f"sqlite:///{tmp_path / 'file' / 'memory.db'}")
+    assert ran.code == 1 and "is a file, but a folder is needed" in " ".join(_errors(ran.json))
+
+
+def test_the_llm_extractor_without_a_key_is_a_warning(run: Run, url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """And what happens instead."""
+    monkeypatch.setenv("REFLEXIO_EXTRACTOR", "llm")
+    messages = [item["message"] for item in run("doctor", "--json", "--store", url).json["findings"]]
+    assert any("REFLEXIO_LLM_API_KEY" in message for message in messages)
+    with reflexio.ReflexioClient(url, learning="off") as client:
+        assert client.settings.extractor == "llm"
