@@ -124,15 +124,15 @@ class TranscriptModel(BaseChatModel):
     def _llm_type(self) -> str:
         return "transcript"
 
-    def bind_tools(self, tools: Any, **kwargs: Any) -> Runnable[Any, Any]:  # noqa: ARG002
+    def bind_tools(self, tools: Any, **kwargs: Any) -> Runnable[Any, Any]:
         return self
 
     def _generate(
         self,
-        messages: list[BaseMessage],  # noqa: ARG002
-        stop: list[str] | None = None,  # noqa: ARG002
-        run_manager: CallbackManagerForLLMRun | None = None,  # noqa: ARG002
-        **kwargs: Any,  # noqa: ARG002
+        messages: list[BaseMessage],
+        stop: list[str] | None = None,
+        run_manager: CallbackManagerForLLMRun | None = None,
+        **kwargs: Any,
     ) -> ChatResult:
         message = next(self.script["model"], None)
         if message is None:
@@ -152,7 +152,7 @@ class TranscriptTool(BaseTool):
     args_schema: Any = Field({"type": "object", "properties": {}, "additionalProperties": True})
     script: Any = None
 
-    def _run(self, **kwargs: Any) -> str:  # noqa: ARG002
+    def _run(self, **kwargs: Any) -> str:
         return str(next(self.script["tools"])["content"])
 
 

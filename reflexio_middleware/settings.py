@@ -32,8 +32,8 @@ class Settings(BaseSettings):
 
     store: str = Field(default_factory=default_store, description="URL of the home of the record")
     agent_version: str = Field(default="agent-v0", max_length=1000, description="Version of a turn that names none")
-    learning: Literal["thread", "off"] = Field(
-        default="thread", description="Learn in a thread of this process, or not at all"
+    learning: Literal["thread", "later", "off"] = Field(
+        default="thread", description="Learn in a thread of this process, leave it to another (`later`), or not at all"
     )
     extractor: Literal["statements", "llm"] = Field(
         default="statements", description="What learns: patterns (no key, no cost), or a model"
@@ -52,6 +52,12 @@ class Settings(BaseSettings):
     recall_top_k: int = Field(default=5, ge=1, le=100, description="Most learnings of one kind in a block")
     flush_timeout: float = Field(default=10.0, ge=0, description="Seconds that a flush may take")
     exit_timeout: float = Field(default=2.0, ge=0, description="Seconds that storing may delay the end of the process")
+    redact_secrets: bool = Field(
+        default=True, description="Mask credentials and card numbers before anything is written"
+    )
+    redact_personal: bool = Field(
+        default=False, description="Mask mail addresses, phone numbers, IBANs and US social security numbers, too"
+    )
     spool_dir: Path | None = Field(default=None, description="Folder of the spool; None: beside the SQLite file")
     spool_max_bytes: int = Field(default=256 * 1024 * 1024, gt=0, description="Bound of the spool in bytes")
 

@@ -1,18 +1,25 @@
-"""Secrets are masked before a turn is written anywhere.
+"""Secrets, and if wanted personal data, are masked before a turn is written anywhere.
 
-Two rules, both on by default: high-precision patterns of well-known credentials in any text, and the values of keys
-whose name says that they are secret (in tool inputs and outputs, and in metadata). A rule that raises leaves a marker,
-never the value.
+Secrets go by two rules, both on by default: high-precision patterns of well-known credentials in any text, and the
+values of keys whose name says that they are secret (in tool data and metadata). Personal data (mail addresses, phone
+numbers, IBANs, US social security numbers) go by a setting. Rules of your own are functions from text to text.
+
+It fails closed: where a rule raises, the text is replaced by a marker that names the kind of error, and nothing else.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, Final
 
 from reflexio_middleware.guard import count
 from reflexio_store.records import TurnRecord
+
+Redactor = Callable[[str], str]
+"""A rule: text in, masked text out. It must give the same again when it is given its own result."""
+
+MASK: Final = "[redacted: {}]"
 
 _PATTERNS: Final = (
     ("private key", r"-----BEGIN [A-Z ]{0,20}PRIVATE KEY-----[\s\S]{0,8000}?(?:-----END [A-Z ]{0,20}KEY-----|\Z)"),
@@ -29,7 +36,7 @@ _PATTERNS: Final = (
     ("json web token", r"\beyJ[A-Za-z0-9_-]{8,}\.eyJ[A-Za-z0-9_-]{8,}\.[A-Za-z0-9_-]{8,}"),
     ("bearer token", r"(?i:\bbearer\s+)[A-Za-z0-9._~+/-]{20,}=*"),
     ("password in url", r"(?<=://)[^\s/:@]{1,100}:[^\s/@]{1,200}(?=@)"),
-)  # fmt: skip
+)
 _ANY: Final = re.compile("|".join(f"({pattern})" for _, pattern in _PATTERNS))
 _HINT: Final = re.compile(
     r"-----BEGIN|sk[-_]|rk_|gh[pousr]_|github_pat|glpat-|AKIA|ASIA|AIza|xox|hf_|pypi-|npm_|eyJ|[Bb]earer|BEARER|://"
@@ -39,16 +46,30 @@ _SECRET_KEY: Final = re.compile(
     r"(?i)^(?:.*[_-])?(?:api[_-]?key|secret|client[_-]?secret|password|passwd|passphrase|authorization|cookie|"
     r"private[_-]?key|access[_-]?token|refresh[_-]?token|auth[_-]?token|id[_-]?token|bearer|cvv|cvc|pin[_-]?code)$"
 )
-MASK: Final = "[redacted: {}]"
+_MAIL: Final = re.compile(r"[A-Za-z0-9._%+-]{1,64}@[A-Za-z0-9-]{1,63}(?:\.[A-Za-z0-9-]{1,63}){1,8}")
+_IBAN: Final = re.compile(r"\b[A-Z]{2}\d{2}(?: ?[A-Z0-9]{4}){2,7}(?: ?[A-Z0-9]{1,3})?\b")
+_SSN: Final = re.compile(r"(?<![\w-])\d{3}-\d{2}-\d{4}(?![\w-])")
+_PHONE: Final = re.compile(
+    r"(?<![\w+.-])"
+    r"(?:\+\d{1,3}[ .-]?(?:\(\d{1,4}\)[ .-]?)?\d(?:[ .-]?\d){6,12}|\(?\d{3}\)?[ .-]\d{3}[ .-]\d{4})"
+    r"(?![\w-])"
+)
 
-Redactor = Callable[[str], str]
 
-
-def redact_text(text: str) -> str:
-    """``text`` with secrets masked, e.g. ``[redacted: api key]``. Masking twice changes nothing more."""
+def mask_secrets(text: str) -> str:
+    """``text`` with credentials and card numbers masked, e.g. ``[redacted: api key]``."""
     if _HINT.search(text):
         text = _ANY.sub(lambda found: MASK.format(_PATTERNS[(found.lastindex or 1) - 1][0]), text)
     return _CARD.sub(_mask_card, text)
+
+
+def mask_personal(text: str) -> str:
+    """``text`` with mail addresses, IBANs, US social security numbers and phone numbers masked."""
+    if "@" in text:
+        text = _MAIL.sub(MASK.format("mail address"), text)
+    text = _IBAN.sub(_mask_iban, text)
+    text = _SSN.sub(MASK.format("social security number"), text)
+    return _PHONE.sub(MASK.format("phone number"), text)
 
 
 def _mask_card(found: re.Match[str]) -> str:
@@ -58,44 +79,67 @@ def _mask_card(found: re.Match[str]) -> str:
     return MASK.format("card number") if is_card else found.group()
 
 
-def redact_turn(turn: TurnRecord, redact: Redactor = redact_text) -> None:
-    """Mask the secrets of a turn in place, in every text it holds."""
-    for item in turn.interactions:
-        item.content = _guarded(redact, item.content)
-        if item.shadow_content or item.expert_content or item.user_action_description:
-            item.shadow_content = _guarded(redact, item.shadow_content)
-            item.expert_content = _guarded(redact, item.expert_content)
-            item.user_action_description = _guarded(redact, item.user_action_description)
-        if item.tools_used:
-            item.tools_used = _tree(redact, item.tools_used)
-        if item.interacted_image_url and not item.interacted_image_url.startswith("data:"):
-            item.interacted_image_url = _guarded(redact, item.interacted_image_url)
-    if turn.error:
-        turn.error = _guarded(redact, turn.error)
-    if turn.metadata:
-        turn.metadata = _tree(redact, turn.metadata)
+def _mask_iban(found: re.Match[str]) -> str:
+    compact = found.group().replace(" ", "")
+    number = int("".join(str(int(char, 36)) for char in compact[4:] + compact[:4]))  # mod 97, ISO 13616
+    return MASK.format("iban") if number % 97 == 1 else found.group()
 
 
-def _guarded(redact: Redactor, text: str) -> str:
-    if not text:
-        return text
-    try:
-        return redact(text)
-    except Exception as error:  # noqa: BLE001 - fail closed: whatever a rule does, the value does not pass
-        count("redaction_failures")
-        return MASK.format(f"a rule failed with {type(error).__name__}")
+class Redaction:
+    """Masks a turn in place: every text it holds, by the rules given.
 
+    Args:
+        secrets: Mask credentials, card numbers, and values of keys that are named like secrets.
+        personal: Mask personal data.
+        more: Rules of your own, applied after these.
+    """
 
-def _tree(redact: Redactor, value: Any) -> Any:
-    if isinstance(value, str):
-        return _guarded(redact, value)
-    if isinstance(value, dict):
-        return {
-            key: MASK.format("by its name")
-            if isinstance(key, str) and item not in (None, "") and _SECRET_KEY.match(key)
-            else _tree(redact, item)
-            for key, item in value.items()
-        }
-    if isinstance(value, list):
-        return [_tree(redact, item) for item in value]
-    return value
+    def __init__(self, *, secrets: bool = True, personal: bool = False, more: Sequence[Redactor] = ()) -> None:
+        self._by_name = secrets
+        self._rules: list[Redactor] = [mask_secrets] if secrets else []
+        self._rules += [mask_personal] if personal else []
+        self._rules += more
+
+    def __call__(self, turn: TurnRecord) -> None:
+        """Mask ``turn``. Never raises."""
+        if not self._rules:
+            return
+        for item in turn.interactions:
+            item.content = self._text(item.content)
+            item.shadow_content = self._text(item.shadow_content)
+            item.expert_content = self._text(item.expert_content)
+            item.user_action_description = self._text(item.user_action_description)
+            if not item.interacted_image_url.startswith("data:"):
+                item.interacted_image_url = self._text(item.interacted_image_url)
+            if item.tools_used:
+                item.tools_used = self._tree(item.tools_used)
+            if item.citations:
+                item.citations = self._tree(item.citations)
+        turn.error = self._text(turn.error)
+        if turn.metadata:
+            turn.metadata = self._tree(turn.metadata)
+
+    def _text(self, text: str) -> str:
+        if not text:
+            return text
+        try:
+            for rule in self._rules:
+                text = rule(text)
+            return text if isinstance(text, str) else MASK.format("a rule gave no text")
+        except Exception as error:  # noqa: BLE001 - fail closed: whatever a rule does, the value does not pass
+            count("redaction_failures")
+            return MASK.format(f"a rule failed with {type(error).__name__}")
+
+    def _tree(self, value: Any) -> Any:
+        if isinstance(value, str):
+            return self._text(value)
+        if isinstance(value, dict):
+            return {self._text(str(key)): self._value(key, item) for key, item in value.items()}
+        if isinstance(value, list):
+            return [self._tree(item) for item in value]
+        return value
+
+    def _value(self, key: object, item: Any) -> Any:
+        if self._by_name and item not in (None, "") and isinstance(key, str) and _SECRET_KEY.match(key):
+            return MASK.format("by its name")
+        return self._tree(item)

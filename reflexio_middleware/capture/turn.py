@@ -23,7 +23,6 @@ from reflexio_middleware.capture.messages import (
     strip_injected,
     tool_record,
 )
-from reflexio_middleware.capture.redaction import redact_turn
 from reflexio_middleware.capture.snapshot import as_text, cut, snapshot
 from reflexio_middleware.guard import count, guard, warn
 from reflexio_middleware.scope import Scope
@@ -34,7 +33,7 @@ TurnStatus = Literal["completed", "partial", "cancelled", "interrupted", "error"
 
 
 class Sink(Protocol):
-    """Where finished turns go. It must not raise and must not block."""
+    """Where finished turns go. It must not raise and must not block; a client's masks secrets before all else."""
 
     def put(self, turn: TurnRecord) -> bool:
         """Take a turn; False if it had to be refused (counted there)."""
@@ -190,7 +189,6 @@ class Turn:
             if not record.interactions:
                 count("turns_empty")
                 return
-            redact_turn(record)
             sink = self._sink or _sink_of(self.scope)
             if sink is None:
                 count("turns_without_sink")

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Sequence
 from typing import Any
 
+from reflexio_middleware.capture.redaction import Redactor
 from reflexio_middleware.client.core import Core
 from reflexio_middleware.client.learnings import LearningsApi
 from reflexio_middleware.client.requests import RequestsApi
@@ -27,6 +29,7 @@ class ReflexioClient(RequestsApi, LearningsApi, RetrievalApi):
         url_endpoint: A Reflexio server; not in this release.
         api_key: Its key; not in this release.
         extractor: What learns: ``"statements"`` (no model), ``"llm"``, or an :class:`Extractor` of your own.
+        redactors: Rules of your own that mask text before anything is written: functions from text to text.
         **settings: Any setting of :class:`reflexio_middleware.settings.Settings` by its name.
 
     Raises:
@@ -42,11 +45,18 @@ class ReflexioClient(RequestsApi, LearningsApi, RetrievalApi):
         url_endpoint: str | None = None,
         api_key: str | None = None,
         extractor: Extractor | str | None = None,
+        redactors: Sequence[Redactor] = (),
         _background: bool = False,
         **settings: Any,
     ) -> None:
         super().__init__(
-            store, url_endpoint=url_endpoint, api_key=api_key, extractor=extractor, _background=_background, **settings
+            store,
+            url_endpoint=url_endpoint,
+            api_key=api_key,
+            extractor=extractor,
+            redactors=redactors,
+            _background=_background,
+            **settings,
         )
         global _default
         with _lock:

@@ -6,13 +6,14 @@ import atexit
 import hashlib
 import threading
 import weakref
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, Self, TypeVar
 
 from pydantic import BaseModel, ValidationError
 
+from reflexio_middleware.capture.redaction import Redaction, Redactor
 from reflexio_middleware.delivery.writer import Delivery, FlushResult
 from reflexio_middleware.guard import count, counters, guard, warn
 from reflexio_middleware.learning.extractor import Extractor
@@ -74,6 +75,7 @@ class Core:
         url_endpoint: str | None = None,
         api_key: str | None = None,
         extractor: Extractor | str | None = None,
+        redactors: Sequence[Redactor] = (),
         _background: bool = False,
         **settings: Any,
     ) -> None:
@@ -93,6 +95,9 @@ class Core:
         self._delivery = Delivery(
             self._open,
             spool_folder(self.settings),
+            prepare=Redaction(
+                secrets=self.settings.redact_secrets, personal=self.settings.redact_personal, more=redactors
+            ),
             agent_version=self.settings.agent_version,
             learn_after=self.settings.quiet_seconds,
             on_stored=self._worker.wake if self._worker else None,
@@ -107,7 +112,7 @@ class Core:
         protect(self)
 
     def _new_worker(self, extractor: Extractor | None) -> LearningWorker | None:
-        if self.settings.learning == "off":
+        if self.settings.learning != "thread":
             return None
         return LearningWorker(self._open, extractor or _extractor(self.settings))
 

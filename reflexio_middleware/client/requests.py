@@ -9,7 +9,6 @@ from datetime import datetime
 from typing import Any
 
 from reflexio_middleware.capture.messages import strip_injected
-from reflexio_middleware.capture.redaction import redact_turn
 from reflexio_middleware.client.core import Core, checked
 from reflexio_store.contract import JobState, Receipt
 from reflexio_store.errors import DeliveryError, InvalidInputError
@@ -90,7 +89,6 @@ class RequestsApi(Core):
         turn = _record(body, self.settings.agent_version)
         if request_id is not None and self._stored(turn.request_id):
             return self._answer(turn, warnings, "This request_id is stored already; nothing was changed")
-        redact_turn(turn)
         if not self._delivery.put(turn):
             raise DeliveryError(
                 "The request was not stored: the spool is full, not writable, or the client is closed. See stats() and "

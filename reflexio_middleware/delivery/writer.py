@@ -48,6 +48,7 @@ class Delivery:
     Args:
         open_store: Gives the store, opening it when needed; may raise a StoreError, then it is tried again.
         folder: Where the spool lies; None keeps it in memory.
+        prepare: Applied to each turn before it is encoded; must not raise.
         agent_version: Version of turns that name none.
         learn_after: Seconds after a turn at which its session is learned from; None: never.
         on_stored: Called after each batch that was stored.
@@ -59,6 +60,7 @@ class Delivery:
         open_store: Callable[[], Requests],
         folder: Path | None,
         *,
+        prepare: Callable[[TurnRecord], None] | None = None,
         agent_version: str = "agent-v0",
         learn_after: float | None = 0.0,
         on_stored: Callable[[], None] | None = None,
@@ -66,6 +68,7 @@ class Delivery:
     ) -> None:
         self._open_store = open_store
         self._folder = folder
+        self._prepare = prepare
         self._agent_version = agent_version
         self._learn_after = learn_after
         self._on_stored = on_stored
@@ -95,6 +98,8 @@ class Delivery:
         """Take a turn; False (and counted, and said once) if it had to be refused."""
         if not turn.agent_version:
             turn.agent_version = self._agent_version
+        if self._prepare is not None:
+            self._prepare(turn)
         try:
             payload = orjson.dumps(turn)
         except (TypeError, ValueError) as error:

@@ -554,47 +554,6 @@ def test_what_recall_injected_is_not_stored_as_the_users_words(sink: ListSink) -
     assert sink.said == [[("user", "hello"), ("assistant", "ok")]]
 
 
-SECRETS = [
-    "sk-proj-abcdefghijklmnopqrstuvwxyz0123",
-    "ghp_abcdefghijklmnopqrstuvwxyz0123456789",
-    "AKIAIOSFODNN7EXAMPLE",
-    "4111 1111 1111 1111",
-    "eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiIxMjM0NTY3ODkwIn0.dozjgNryP4J3jVmNHl0w5N_XgL0n3I9",
-    "-----BEGIN RSA PRIVATE KEY-----\nMIIEow\n-----END RSA PRIVATE KEY-----",
-]
-
-
-@pytest.mark.parametrize("secret", SECRETS)
-def test_secrets_are_masked_wherever_they_stand(sink: ListSink, secret: str) -> None:
-    """In messages, tools, errors and metadata."""
-
-    @capture
-    def agent(text: str) -> str:
-        made = current_turn()
-        assert made is not None
-        made.tool("login", {"note": f"use {secret}", "password": "hunter2"}, secret)
-        raise ValueError(f"bad {secret}")
-
-    with session("s", user_id="u", metadata={"note": secret}), pytest.raises(ValueError, match="bad"):
-        agent(f"my key is {secret}, ok?")
-    kept = repr(sink.only)
-    assert secret not in kept
-    assert "hunter2" not in kept
-    assert "[redacted: " in sink.said[0][0][1]
-
-
-def test_what_looks_like_a_number_stays(sink: ListSink) -> None:
-    """Order numbers, dates and ids that are no card numbers are kept."""
-
-    @capture
-    def agent(text: str) -> str:
-        return "ok"
-
-    text = "order 1234567890123456, call 2024-05-15 15:00, id gift_card_1234567"
-    agent(text)
-    assert sink.said[0][0][1] == text
-
-
 class Hostile:
     """An object whose every look raises."""
 

@@ -62,6 +62,8 @@ class SqliteDialect:
             engine = self._engine("BEGIN", self._open, poolclass=StaticPool)
             return Engines(engine, engine, single=True)
         self._place.path.parent.mkdir(parents=True, exist_ok=True)
+        if not self._place.path.exists():
+            self._place.path.touch(mode=0o600)  # it will hold users' words
         writer = self._engine("BEGIN IMMEDIATE", self._open, poolclass=QueuePool, pool_size=1, max_overflow=0)
         reader = self._engine(
             "BEGIN", self._open_reader, poolclass=QueuePool, pool_size=_READERS, max_overflow=_MORE_READERS
