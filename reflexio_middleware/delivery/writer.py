@@ -2,6 +2,9 @@
 
 ``put`` is called in the agent's path: it encodes, appends and returns. A daemon thread does the rest, is started by
 the first turn, and is started anew after a fork. Delivery is at least once; the store keeps each turn once.
+
+The thread shares one interpreter lock with the agent, so it works when the agent rests: it lets turns gather while
+they keep coming, and pauses between batches. Who waits for turns (a flush, a read, the end) has them stored at once.
 """
 
 from __future__ import annotations
@@ -23,8 +26,12 @@ from reflexio_store.forking import protect
 from reflexio_store.records import TurnRecord
 
 BATCH: Final = 256
-LINGER_SECONDS: Final = 0.01
-"""How long the writer lets turns gather before it stores them, unless somebody waits for them."""
+LINGER_SECONDS: Final = 0.05
+"""The writer stores turns when none has come for so long, unless somebody waits for them."""
+MAX_LINGER_SECONDS: Final = 0.5
+"""Where turns keep coming, it stores a batch after so long all the same."""
+_BACKLOG: Final = 4096
+"""With so many turns waiting, it stores batch after batch without a pause."""
 _RETRY_SECONDS: Final = (0.2, 0.5, 1.0, 2.0, 5.0, 15.0, 60.0)
 DEAD_LETTERS: Final = "dead_letters.jsonl"
 
@@ -84,7 +91,10 @@ class Delivery:
         self._spool: Spool | None = None
         self._thread: threading.Thread | None = None
         self._stop = False
+        self._idle = False
         self._waiters = 0
+        self._settled = 0
+        self._gathered_bytes = 0
         self._failures = 0
         self._adopted = False
         self.last_error = ""
@@ -111,7 +121,9 @@ class Delivery:
             warn("refused", "reflexio: a turn was refused: %s", "the client is closed" if self._closed else
                  "the spool is full or cannot be written")  # fmt: skip
             return False
-        self._wake()
+        self._gathered_bytes += len(payload)  # about: two threads may count as one
+        if self._idle or self._thread is None or not self._thread.is_alive():
+            self._wake()
         return True
 
     def _writable_spool(self) -> Spool:
@@ -146,20 +158,35 @@ class Delivery:
             self._changed.notify_all()
 
     def flush(self, timeout: float) -> int:
-        """Wait until the store has all turns of this process, at most ``timeout`` seconds; how many still wait."""
+        """Wait until the store has the turns that were put so far, at most ``timeout`` seconds.
+
+        Returns how many of them still wait. Turns that other threads put meanwhile are not waited for.
+        """
         deadline = time.monotonic() + timeout
-        if self.pending or not self._adopted:
-            self._failures = 0
-            self._wake()
         with self._changed:
+            awaited = self._settled + self.pending
             self._waiters += 1
-            while (self.pending or not self._adopted) and not self._closed:
+            self._failures = 0
+        try:
+            if self.pending or not self._adopted:
+                self._wake()
+            return self._wait_until(awaited, deadline)
+        finally:
+            with self._changed:
+                self._waiters -= 1
+
+    def _wait_until(self, awaited: int, deadline: float) -> int:
+        """Wait until so many turns have left the spool in all, or it is empty; how many have not."""
+        with self._changed:
+            while not self._closed and ((waiting := self._missing(awaited)) or not self._adopted):
                 left = deadline - time.monotonic()
                 if left <= 0:
-                    break
+                    return waiting
                 self._changed.wait(min(left, 0.5))
-            self._waiters -= 1
-        return self.pending
+            return self._missing(awaited)
+
+    def _missing(self, awaited: int) -> int:
+        return max(0, min(awaited - self._settled, self.pending))
 
     def close(self, timeout: float) -> int:
         """Flush, stop the thread and let go of the spool; what still waits stays on disk. How many still wait."""
@@ -183,15 +210,32 @@ class Delivery:
                 done = self._step()
             with self._changed:
                 self._changed.notify_all()
-                if self._stop:
-                    return
-                if done and not self.pending:
-                    self._changed.wait(60.0)
-                    if not (self._waiters or self._stop):
-                        self._changed.wait(LINGER_SECONDS)
-                elif not done:
+                if not done:
                     self._failures += 1
-                    self._changed.wait(_RETRY_SECONDS[min(self._failures, len(_RETRY_SECONDS)) - 1])
+                    self._pause(_RETRY_SECONDS[min(self._failures, len(_RETRY_SECONDS)) - 1])
+                    continue
+                self._idle = True  # set before looking: a turn that comes from here on wakes this thread
+                if not self.pending:
+                    self._pause(60.0)
+                self._idle = False
+                self._gather()
+
+    def _pause(self, seconds: float) -> None:
+        if not self._stop:
+            self._changed.wait(seconds)
+
+    def _gather(self) -> None:
+        """Wait while turns keep coming: not too long, not for too many, and not while somebody waits for them."""
+        latest = time.monotonic() + MAX_LINGER_SECONDS
+        while not self._in_haste():
+            before = self.pending
+            self._pause(LINGER_SECONDS)
+            if self.pending == before or time.monotonic() >= latest:
+                return
+
+    def _in_haste(self) -> bool:
+        many = self.pending >= _BACKLOG or self._gathered_bytes >= self._max_bytes // 8
+        return bool(self._waiters or self._stop or many)
 
     def _step(self) -> bool:
         """Adopt, then store one batch; False if the store could not be reached."""
@@ -201,10 +245,13 @@ class Delivery:
                 self._adopt(store)
                 self._adopted = True
             spool = self._spool
+            self._gathered_bytes = 0
             batch = spool.read(BATCH) if spool and spool.pending else []
             if spool and batch:
                 self._store(store, batch)
-                spool.forget(len(batch))
+                with self._changed:
+                    spool.forget(len(batch))
+                    self._settled += len(batch)
         except StoreUnavailableError as error:
             self.last_error = str(error)
             count("store_unavailable")
