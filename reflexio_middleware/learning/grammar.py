@@ -63,7 +63,7 @@ def load_grammar(language: str = "en") -> Grammar:
         FileNotFoundError: There is no pattern file for it.
         ValueError: The file names a list or shape that it does not have, or holds a wrong regular expression.
     """
-    source = files(__package__).joinpath("patterns", f"{language}.toml")
+    source = files("reflexio_middleware.learning").joinpath("patterns", f"{language}.toml")
     return compile_grammar(tomllib.loads(source.read_text(encoding="utf-8")))
 
 

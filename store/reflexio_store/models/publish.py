@@ -102,6 +102,7 @@ def check_publish(
     if interactions and not kept and not problems:
         keys = sorted({str(key) for item in interactions if isinstance(item, Mapping) for key in item})[:_MAX_NAMES]
         problems.append(("interactions", f"every interaction is empty (keys seen: {', '.join(keys) or 'none'})"))
+    body = None
     try:
         body = _BODY.validate_python(
             {**fields, "interaction_data_list": [item.model_dump() for item in kept] if kept else _FILLER}
@@ -110,7 +111,7 @@ def check_publish(
         problems = problems_of(error) + problems
     if not interactions:
         problems.append(("interactions", f"needs 1 to {MAX_INTERACTIONS} interactions"))
-    if problems:
+    if problems or body is None:
         raise InvalidInputError("The publish was refused and nothing was stored", problems)
     return body, _bounded(warnings)
 

@@ -55,7 +55,7 @@ class Turns(Part):
             .returning(REQUEST.c.user_id, REQUEST.c.request_id)
         )
         stored = connection.execute(statement, [request_row(turn) for turn in turns])
-        return [(user_id, request_id) for user_id, request_id in stored]
+        return [(row.user_id, row.request_id) for row in stored]
 
     def _note_sessions(self, connection: Connection, turns: Iterable[TurnRecord]) -> None:
         sessions: dict[tuple[str, str], dict[str, Any]] = {}

@@ -5,6 +5,8 @@ sharded database needs, and costs nothing on SQLite. Columns ending in ``_us`` h
 hold times hold epoch seconds, as on the wire. All names begin with ``reflexio_``, because the database may be shared.
 """
 
+# SQLModel declares __tablename__ in a way that no literal matches
+# pyright: reportAssignmentType=false
 from __future__ import annotations
 
 from typing import Any, cast

@@ -39,15 +39,15 @@ from .sqlite_url import SqlitePlace
 _WAL_FAULT_MENDED: Final = (3, 51, 3)
 _WAL_FAULT_BACKPORTS: Final = {(3, 44): 6, (3, 50): 7}
 _READERS, _MORE_READERS = 4, 28
+_ERRORS: Final = (SQLAlchemyError, sqlite3.Error, OSError, OverflowError, UnicodeError)
 
 
 class SqliteDialect:
     """See :class:`~reflexio_store.sql.dialects.Dialect`."""
 
-    name: Final = "sqlite"
-    errors: Final[tuple[type[Exception], ...]] = (SQLAlchemyError, sqlite3.Error, OSError, OverflowError, UnicodeError)
-
     def __init__(self, place: SqlitePlace) -> None:
+        self.name = "sqlite"
+        self.errors: tuple[type[Exception], ...] = _ERRORS
         self._place = place
         self.text = SqliteText()
 
