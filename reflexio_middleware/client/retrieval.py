@@ -16,6 +16,7 @@ from reflexio_middleware.guard import count, guard, warn
 from reflexio_middleware.recall.choose import Recall, choose
 from reflexio_middleware.recall.inject import Placement, inject_block, latest_user_text
 from reflexio_middleware.scope import current_session
+from reflexio_middleware.tracing import span
 from reflexio_store.errors import InvalidInputError
 from reflexio_store.models import (
     AgentPlaybook,
@@ -246,11 +247,11 @@ class RetrievalApi(Core):
             self._threads().submit(self._open).result(_COLD_SECONDS)
 
     def _recalled(self, query: str, user_id: str, agent_version: str, top_k: int, token_budget: int) -> Recall:
-        with guard("recall"):
+        with guard("recall"), span("reflexio.recall", "retrieval") as traced:
             text = strip_injected(query)
             if self._delivery.pending:
                 self._delivery.flush(self.settings.recall_timeout / 2)
-            return choose(
+            found = choose(
                 self._open(),
                 text,
                 user_id=user_id,
@@ -258,6 +259,8 @@ class RetrievalApi(Core):
                 top_k=top_k,
                 token_budget=token_budget,
             )
+            traced.note(recalled=len(found.learnings), characters=len(found.text))
+            return found
         count("recalls_failed")
         return Recall(reason="error")
 
