@@ -1,0 +1,41 @@
+"""The documents are executed: the Python blocks of each run in order, as they are, in one process.
+
+What a block takes for granted (a model, an agent) is made by the document's own ``<!-- setup ... -->`` comment.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+BLOCK = re.compile(r"^(?:```python|<!-- setup)\n(.*?)^(?:```|-->)$", re.DOTALL | re.MULTILINE)
+DOCUMENTS = sorted([*(ROOT / "docs").glob("*.md"), ROOT / "ARCHITECTURE.md", ROOT / "CONTRIBUTING.md"])
+
+
+@pytest.mark.parametrize("path", DOCUMENTS, ids=lambda path: path.name)
+def test_the_blocks_of_a_document_run(path: Path, tmp_path: Path) -> None:
+    """In an empty folder, with nothing set."""
+    blocks = BLOCK.findall(path.read_text())
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("REFLEXIO_")}
+    environment["REFLEXIO_STORE"] = f"sqlite:///{tmp_path / 'memory.db'}"
+    done = subprocess.run(
+        [sys.executable, "-c", "\n".join(blocks)],
+        cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=60, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize("path", DOCUMENTS, ids=lambda path: path.name)
+def test_the_links_of_a_document_lead_somewhere(path: Path) -> None:
+    """Files that are named exist."""
+    text = path.read_text()
+    for target in re.findall(r"\]\(([^)#:]+)\)", text):
+        assert (path.parent / target).exists(), target
+    for target in re.findall(r"(?:tests|examples|docs|reflexio_middleware|store)/[\w/.-]+\.\w+", text):
+        assert (ROOT / target).exists(), target
