@@ -20,7 +20,7 @@ log = logging.getLogger("reflexio_middleware")
 
 _QUIET_SECONDS = 60.0
 _strict = False
-_lock = threading.Lock()
+_lock = threading.RLock()  # the garbage collector may end a turn while this very thread counts
 _counts: Counter[str] = Counter()
 _last_warned: dict[str, float] = {}
 

@@ -74,8 +74,10 @@ def derive(
 ) -> Scope:
     """A scope that names what is given and inherits the rest of ``outer``; without a session id one is made."""
     merged = dict(outer.metadata) if outer else {}
-    if metadata:
-        merged.update(metadata)
+    if isinstance(metadata, Mapping):
+        merged.update({str(name): value for name, value in metadata.items()})
+    elif metadata is not None:
+        warn("metadata", "reflexio: metadata must be a mapping, not %s; it is left out", type(metadata).__name__)
     return Scope(
         session_id=_id(session_id) or (outer.session_id if outer else "") or uuid7(),
         user_id=_id(user_id) or (outer.user_id if outer else ""),
@@ -209,6 +211,10 @@ class _Around:
 
     def returned(self, result: Any) -> None:
         """Nothing to note."""
+
+    def gave(self, result: Any) -> Any:
+        """As it is."""
+        return result
 
     def failed(self, error: BaseException) -> None:
         """Nothing to note."""

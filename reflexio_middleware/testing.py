@@ -15,7 +15,7 @@ import re
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from types import TracebackType
 from typing import Any, Final, Self
@@ -40,14 +40,29 @@ class ScriptedDelay:
     answer: str | dict[str, Any] | ScriptedError = ""
 
 
-Answer = str | dict[str, Any] | ScriptedError | ScriptedDelay
-"""The assistant's text, a whole assistant message (``{"content": ..., "tool_calls": [...]}``), an error, a delay."""
+@dataclass(frozen=True, slots=True)
+class ScriptedStream:
+    """An answer whose stream is steered: after ``pause_after`` events it waits until ``go_on`` is set (or the server
+    is closed), after ``break_after`` events the connection breaks. Without streaming it is plain."""
+
+    answer: str | dict[str, Any]
+    pause_after: int | None = None
+    go_on: threading.Event = field(default_factory=threading.Event)
+    break_after: int | None = None
+
+
+Answer = str | dict[str, Any] | ScriptedError | ScriptedDelay | ScriptedStream
+"""The assistant's text, a whole assistant message (``{"content": ..., "tool_calls": [...]}``, with the
+``finish_reason`` if it is no usual one; for responses also ``{"output": [...]}`` with its items and its ``status``), an
+error, a delay, a steered stream."""
 
 
 class ScriptedModelServer:
-    """A server on the loopback that speaks the OpenAI chat completions protocol and answers by a script.
+    """A server on the loopback that speaks the OpenAI protocols and answers by a script.
 
-    It knows ``POST /v1/chat/completions`` (plain and streamed, with tool calls and usage) and ``GET /v1/models``.
+    It knows ``POST /v1/chat/completions`` and ``POST /v1/responses`` (plain and streamed, with tool calls and usage),
+    the paths of Azure deployments that end so, and ``GET /v1/models``. Responses are not kept: ``output`` aside, one
+    that goes on from another is answered like any.
     Tokens are counted as words. When the script is at its end, it answers with status 400.
 
     Args:
@@ -57,7 +72,9 @@ class ScriptedModelServer:
 
     def __init__(self, answers: Sequence[Answer] | Callable[[dict[str, Any]], Answer]) -> None:
         self.requests: list[dict[str, Any]] = []
-        """The decoded bodies of all chat requests so far, in order of arrival."""
+        """The decoded bodies of all requests to a model so far, in order of arrival."""
+        self.asked = threading.Event()
+        """Set once a first request has come."""
         self._script = answers if callable(answers) else None
         self._answers = [] if callable(answers) else list(answers)
         self._lock = threading.Lock()
@@ -78,6 +95,7 @@ class ScriptedModelServer:
         """Note a request and take its answer from the script."""
         with self._lock:
             self.requests.append(body)
+            self.asked.set()
             if self._script is None:
                 return self._answers.pop(0) if self._answers else ScriptedError(400, "the script has no more answers")
         return self._script(body)
@@ -101,6 +119,7 @@ class ScriptedModelServer:
 
 class _Server(ThreadingHTTPServer):
     daemon_threads = False  # closing waits for the requests in work
+    request_queue_size = 128
 
     def __init__(self, address: tuple[str, int], handler: type[_Handler], scripted: ScriptedModelServer) -> None:
         self.scripted = scripted
@@ -111,7 +130,7 @@ class _Server(ThreadingHTTPServer):
 
 
 class _Handler(BaseHTTPRequestHandler):
-    server: _Server
+    server: _Server  # pyright: ignore[reportIncompatibleVariableOverride]
     protocol_version = "HTTP/1.1"
     timeout = 30
 
@@ -126,7 +145,8 @@ class _Handler(BaseHTTPRequestHandler):
 
     def do_POST(self) -> None:
         raw = self.rfile.read(int(self.headers.get("content-length") or 0))
-        if not self.path.rstrip("/").endswith("/chat/completions"):
+        path = self.path.partition("?")[0].rstrip("/")
+        if not path.endswith(("/chat/completions", "/responses")):
             return self._send_error(ScriptedError(404, f"no such path: {self.path}"))
         try:
             body = json.loads(raw)
@@ -140,10 +160,21 @@ class _Handler(BaseHTTPRequestHandler):
             answer = answer.answer
         if isinstance(answer, ScriptedError):
             return self._send_error(answer)
-        message = {"role": "assistant", "content": answer} if isinstance(answer, str) else _message(answer)
+        steered = answer if isinstance(answer, ScriptedStream) else ScriptedStream(answer)
+        message = {"content": steered.answer} if isinstance(steered.answer, str) else steered.answer
+        if path.endswith("/responses"):
+            return self._respond(body, message, steered)
         if body.get("stream"):
-            return self._send_events(_chunks(body, message))
-        return self._send_json(200, _completion(body, message))
+            return self._send_events(({"data": chunk} for chunk in _chunks(body, _message(message))), steered)
+        return self._send_json(200, _completion(body, _message(message)))
+
+    def _respond(self, body: dict[str, Any], message: dict[str, Any], steered: ScriptedStream) -> None:
+        made = _response(body, message, len(self.server.scripted.requests))
+        if body.get("stream"):
+            return self._send_events(
+                ({"event": event["type"], "data": event} for event in _response_events(made)), steered
+            )
+        return self._send_json(200, made)
 
     def _send_error(self, error: ScriptedError) -> None:
         detail = {"message": error.message, "type": "scripted_error", "param": None, "code": None}
@@ -154,11 +185,28 @@ class _Handler(BaseHTTPRequestHandler):
         self._begin(status, "application/json", len(data))
         self.wfile.write(data)
 
-    def _send_events(self, chunks: Iterator[dict[str, Any]]) -> None:
+    def _send_events(self, events: Iterator[dict[str, Any]], steered: ScriptedStream) -> None:
         self._begin(200, "text/event-stream", None)
-        for chunk in chunks:
-            self.wfile.write(b"data: " + json.dumps(chunk).encode() + b"\n\n")
-        self.wfile.write(b"data: [DONE]\n\n")
+        last = False
+        for number, event in enumerate(events):
+            if number == steered.break_after:
+                return
+            if number == steered.pause_after:
+                self._wait(steered.go_on)
+            name = f"event: {event['event']}\n" if "event" in event else ""
+            self._send_chunk(f"{name}data: {json.dumps(event['data'])}\n\n".encode())
+            last = "event" in event
+        if not last:
+            self._send_chunk(b"data: [DONE]\n\n")
+        self._send_chunk(b"")
+
+    def _wait(self, event: threading.Event) -> None:
+        while not (event.wait(0.01) or self.server.scripted.closing.is_set()):
+            pass
+
+    def _send_chunk(self, data: bytes) -> None:
+        """One chunk of a chunked body (empty: its end), so that a broken connection shows."""
+        self.wfile.write(f"{len(data):x}\r\n".encode() + data + b"\r\n")
 
     def _begin(self, status: int, kind: str, length: int | None) -> None:
         self.close_connection = True  # no idle connection outlives its request, so that closing is quick
@@ -167,6 +215,8 @@ class _Handler(BaseHTTPRequestHandler):
         self.send_header("Connection", "close")
         if length is not None:
             self.send_header("Content-Length", str(length))
+        else:
+            self.send_header("Transfer-Encoding", "chunked")
         self.end_headers()
 
 
@@ -175,7 +225,7 @@ def _message(answer: dict[str, Any]) -> dict[str, Any]:
 
 
 def _finish(message: dict[str, Any]) -> str:
-    return "tool_calls" if message.get("tool_calls") else "stop"
+    return str(message.get("finish_reason") or ("tool_calls" if message.get("tool_calls") else "stop"))
 
 
 def _usage(body: dict[str, Any], message: dict[str, Any]) -> dict[str, int]:
@@ -190,7 +240,8 @@ def _head(body: dict[str, Any], kind: str) -> dict[str, Any]:
 
 
 def _completion(body: dict[str, Any], message: dict[str, Any]) -> dict[str, Any]:
-    choice = {"index": 0, "message": message, "finish_reason": _finish(message), "logprobs": None}
+    said = {name: value for name, value in message.items() if name != "finish_reason"}
+    choice = {"index": 0, "message": said, "finish_reason": _finish(message), "logprobs": None}
     return {**_head(body, "chat.completion"), "choices": [choice], "usage": _usage(body, message)}
 
 
@@ -209,3 +260,66 @@ def _chunks(body: dict[str, Any], message: dict[str, Any]) -> Iterator[dict[str,
     yield chunk({}, _finish(message))
     if (body.get("stream_options") or {}).get("include_usage"):
         yield {**head, "choices": [], "usage": _usage(body, message)}
+
+
+def _response(body: dict[str, Any], message: dict[str, Any], number: int) -> dict[str, Any]:
+    """A response whose output is the message and its calls as items, or the items that the script gives."""
+    usage = _usage({"messages": []}, message)
+    return {
+        "id": f"resp_{number}", "object": "response", "created_at": int(time.time()), "status": "completed",
+        "model": str(body.get("model") or MODEL), "error": None, "incomplete_details": None, "metadata": {},
+        "instructions": body.get("instructions"), "previous_response_id": body.get("previous_response_id"),
+        "parallel_tool_calls": True, "temperature": 1.0, "top_p": 1.0, "tools": body.get("tools") or [],
+        "tool_choice": body.get("tool_choice") or "auto", "text": body.get("text") or {"format": {"type": "text"}},
+        "usage": {
+            "input_tokens": 0, "input_tokens_details": {"cached_tokens": 0}, "output_tokens": usage["total_tokens"],
+            "output_tokens_details": {"reasoning_tokens": 0}, "total_tokens": usage["total_tokens"],
+        },
+        **{name: value for name, value in message.items() if name in ("status", "error", "incomplete_details")},
+        "output": message["output"] if "output" in message else _items(message, number),
+    }  # fmt: skip
+
+
+def _items(message: dict[str, Any], number: int) -> list[dict[str, Any]]:
+    text = message.get("content")
+    part: dict[str, Any] = {"type": "output_text", "text": text, "annotations": [], "logprobs": []}
+    item = {"id": f"msg_{number}", "type": "message", "role": "assistant", "status": "completed", "content": [part]}
+    calls = [
+        {
+            "id": f"fc_{number}_{index}", "type": "function_call", "status": "completed", "call_id": call["id"],
+            "name": call["function"]["name"], "arguments": call["function"]["arguments"],
+        }
+        for index, call in enumerate(message.get("tool_calls") or [])
+    ]  # fmt: skip
+    return [item, *calls] if text else calls
+
+
+def _response_events(made: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    """The events of a streamed response: begun, each item in pieces, and the whole."""
+    begun = {**made, "status": "in_progress", "output": [], "usage": None}
+    events: list[dict[str, Any]] = [{"type": "response.created", "response": begun}]
+    events.append({"type": "response.in_progress", "response": begun})
+    for index, item in enumerate(made["output"]):
+        events += [{**event, "output_index": index} for event in _item_events(item)]
+    events.append({"type": f"response.{made['status']}", "response": made})
+    return ({**event, "sequence_number": number} for number, event in enumerate(events))
+
+
+def _item_events(item: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    where = {"item_id": item["id"]}
+    if item["type"] == "function_call":
+        yield {"type": "response.output_item.added", "item": {**item, "arguments": "", "status": "in_progress"}}
+        for piece in re.findall(r".{1,8}", item["arguments"], re.DOTALL):
+            yield {"type": "response.function_call_arguments.delta", **where, "delta": piece}
+        done = {"name": item["name"], "arguments": item["arguments"]}
+        yield {"type": "response.function_call_arguments.done", **where, **done}
+    elif item["type"] == "message":
+        yield {"type": "response.output_item.added", "item": {**item, "content": [], "status": "in_progress"}}
+        for index, part in enumerate(item["content"]):
+            at = {**where, "content_index": index}
+            yield {"type": "response.content_part.added", **at, "part": {**part, "text": ""}}
+            for piece in re.findall(r"\s*\S+|\s+$", part["text"]):
+                yield {"type": "response.output_text.delta", **at, "delta": piece, "logprobs": []}
+            yield {"type": "response.output_text.done", **at, "text": part["text"], "logprobs": []}
+            yield {"type": "response.content_part.done", **at, "part": part}
+    yield {"type": "response.output_item.done", "item": item}

@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import functools
 import inspect
-from collections.abc import AsyncGenerator, Callable, Generator
+import sys
+from collections.abc import AsyncGenerator, Callable, Coroutine, Generator
 from typing import Any, ParamSpec, Protocol, TypeVar, cast
 
 P = ParamSpec("P")
@@ -32,7 +33,12 @@ class Call(Protocol):
         ...
 
     def returned(self, result: Any) -> None:
-        """The call ended with a result (for a generator: its return value)."""
+        """A generator ended with its return value."""
+        ...
+
+    def gave(self, result: Any) -> Any:
+        """A function or coroutine ended with a result; what the caller gets for it. That is the result itself, unless
+        it is a stream that is watched from here on (then the call ends with the stream)."""
         ...
 
     def failed(self, error: BaseException) -> None:
@@ -76,8 +82,7 @@ def _function(fn: Callable[..., Any], begin: Begin) -> Callable[..., Any]:
             call.failed(error)
             raise
         call.exit()
-        call.returned(result)
-        return result
+        return call.gave(result)
 
     return wrapper
 
@@ -93,8 +98,7 @@ def _coroutine(fn: Callable[..., Any], begin: Begin) -> Callable[..., Any]:
             call.failed(error)
             raise
         call.exit()
-        call.returned(result)
-        return result
+        return call.gave(result)
 
     return wrapper
 
@@ -102,7 +106,7 @@ def _coroutine(fn: Callable[..., Any], begin: Begin) -> Callable[..., Any]:
 def _generator(fn: Callable[..., Any], begin: Begin) -> Callable[..., Any]:
     def wrapper(*args: Any, **kwargs: Any) -> Generator[Any, Any, Any]:
         call = begin(args, kwargs)
-        inner = fn(*args, **kwargs)
+        inner = _made(fn, args, kwargs, call)
         sent: Any = None
         thrown: BaseException | None = None
         while True:
@@ -116,6 +120,7 @@ def _generator(fn: Callable[..., Any], begin: Begin) -> Callable[..., Any]:
             except BaseException as error:
                 call.exit()
                 call.failed(error)
+                thrown = None  # its traceback holds this frame: a circle that only the garbage collector would end
                 raise
             call.exit()
             call.yielded(item)
@@ -131,7 +136,7 @@ def _generator(fn: Callable[..., Any], begin: Begin) -> Callable[..., Any]:
 def _async_generator(fn: Callable[..., Any], begin: Begin) -> Callable[..., Any]:
     async def wrapper(*args: Any, **kwargs: Any) -> AsyncGenerator[Any, Any]:
         call = begin(args, kwargs)
-        inner = fn(*args, **kwargs)
+        inner = _made(fn, args, kwargs, call)
         sent: Any = None
         thrown: BaseException | None = None
         while True:
@@ -144,7 +149,8 @@ def _async_generator(fn: Callable[..., Any], begin: Begin) -> Callable[..., Any]
                 return
             except BaseException as error:
                 call.exit()
-                call.failed(error)
+                call.failed(GeneratorExit() if error is thrown and _is_cancelled(error) else error)
+                thrown = None  # its traceback holds this frame: a circle that only the garbage collector would end
                 raise
             call.exit()
             call.yielded(item)
@@ -155,3 +161,39 @@ def _async_generator(fn: Callable[..., Any], begin: Begin) -> Callable[..., Any]
                 thrown = error
 
     return wrapper
+
+
+def _is_cancelled(error: BaseException) -> bool:
+    """Whether a task was cancelled. Thrown into a stream between two steps, it means no more than that the stream was
+    closed: an event loop that ends cancels the task that it made for closing."""
+    asyncio = sys.modules.get("asyncio")
+    return asyncio is not None and isinstance(error, asyncio.CancelledError)
+
+
+def _made(fn: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any], call: Call) -> Any:
+    try:
+        return fn(*args, **kwargs)
+    except BaseException as error:
+        call.failed(error)
+        raise
+
+
+def watch_generator(inner: Generator[Any, Any, Any], call: Call) -> Generator[Any, Any, Any]:
+    """A generator in the place of ``inner`` that tells ``call`` what happens to it."""
+    return _named_like(inner, _generator(lambda: inner, lambda _args, _kwargs: call)())
+
+
+def watch_async_generator(inner: AsyncGenerator[Any, Any], call: Call) -> AsyncGenerator[Any, Any]:
+    """An async generator in the place of ``inner`` that tells ``call`` what happens to it."""
+    return _named_like(inner, _async_generator(lambda: inner, lambda _args, _kwargs: call)())
+
+
+def watch_coroutine(inner: Coroutine[Any, Any, Any], call: Call) -> Coroutine[Any, Any, Any]:
+    """A coroutine in the place of ``inner`` that tells ``call`` what happens to it."""
+    return _named_like(inner, _coroutine(lambda: inner, lambda _args, _kwargs: call)())
+
+
+def _named_like(inner: R, made: Any) -> R:
+    for name in ("__name__", "__qualname__"):
+        setattr(made, name, getattr(inner, name))
+    return cast("R", made)

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import asyncio
 import sqlite3
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
 import pytest
 
 import reflexio_middleware as reflexio
 from reflexio_middleware import AsyncReflexioClient, ReflexioClient, session
+from reflexio_middleware.guard import raise_internal_errors
+from reflexio_store.contract import Change
 from reflexio_store.errors import (
     DeliveryError,
     InvalidInputError,
@@ -311,6 +315,13 @@ def test_an_unusable_setting_names_itself_and_its_variable(monkeypatch: pytest.M
         ReflexioClient()
 
 
+@pytest.mark.parametrize("wrong", [{"extractor": 5}, {"redactors": 5}, {"redactors": [5]}])
+def test_an_unusable_part_is_refused(tmp_path: Path, wrong: dict[str, object]) -> None:
+    """At construction, by its name."""
+    with pytest.raises(InvalidInputError, match=next(iter(wrong))):
+        ReflexioClient(f"sqlite:///{tmp_path / 'm.db'}", **wrong)  # type: ignore[arg-type]
+
+
 def test_a_closed_client_says_so(client: ReflexioClient) -> None:
     """Publishing and reading after close are errors; closing again is not."""
     client.close()
@@ -359,3 +370,124 @@ def test_importing_the_package_loads_no_heavy_module() -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[] 1"
+
+
+class Slow:
+    """An extractor that takes until it is told to end."""
+
+    name = "slow"
+
+    def __init__(self) -> None:
+        self.started, self.go_on = threading.Event(), threading.Event()
+
+    def extract(self, view: object) -> list[Change]:
+        self.started.set()
+        self.go_on.wait(20)
+        return []
+
+
+def test_a_job_whose_client_is_closed_is_free_for_the_next(tmp_path: Path) -> None:
+    """It is given back at once; nobody waits for a lease to run out."""
+    slow, url = Slow(), f"sqlite:///{tmp_path / 'm.db'}"
+    first = ReflexioClient(url, extractor=slow)
+    first.publish_interaction(
+        user_id="u", session_id="s", interactions=[{"role": "user", "content": "My name is Ann."}]
+    )
+    assert slow.started.wait(10)
+    first.close(0.3)
+    with ReflexioClient(url) as second:
+        assert second.flush(5.0).complete
+        assert [item.content for item in second.get_profiles("u").user_profiles] == ["Name is Ann."]
+    slow.go_on.set()
+
+
+def test_a_recall_inside_a_turn_is_for_the_turns_own_user(client: ReflexioClient) -> None:
+    """Names given to @capture and turn() count, whatever session is around."""
+    client.add_user_profile(
+        [
+            {"user_id": "ann", "content": "Is allergic to peanuts."},
+            {"user_id": "bob", "content": "Is allergic to cats."},
+        ]
+    )
+
+    @reflexio.capture(user_id="bob")
+    def agent(question: str) -> str:
+        return client.recall(question).text
+
+    with session("s", user_id="ann"):
+        assert "cats" in agent("What am I allergic to?")
+        assert "peanuts" not in agent("What am I allergic to?")
+    with reflexio.turn(user_id="ann"):
+        assert "peanuts" in client.recall("What am I allergic to?").text
+
+
+@pytest.mark.parametrize("messages", [None, 7, [()], [{"role": "user"}], [object()], iter([]), "text"])
+def test_inject_gives_back_what_it_cannot_read(client: ReflexioClient, messages: object) -> None:
+    """It is in the agent's path: whatever it is handed, it does not raise."""
+    with raise_internal_errors(enabled=False):
+        injected = client.inject(messages, user_id="u")  # type: ignore[arg-type]
+    assert injected is messages or injected == messages
+
+
+def test_after_close_the_agents_path_goes_on_without_memory(client: ReflexioClient) -> None:
+    """Shutting down in any order breaks no agent."""
+    client.recall("warm up", user_id="u")
+    client.close()
+    messages = [{"role": "user", "content": "Hello, is anybody there?"}]
+    assert client.inject(messages, user_id="u") == messages
+    assert client.recall("anybody there?", user_id="u").reason == "closed"
+
+
+def test_a_profile_is_deleted_by_all_words_of_a_query(client: ReflexioClient) -> None:
+    """One word in common is not enough; no match deletes nothing and says so."""
+    client.add_user_profile([{"user_id": "u", "content": text} for text in ("Likes dogs.", "Likes opera.")])
+    assert client.delete_profile("u", search_query="likes dogs").success
+    assert [item.content for item in client.get_profiles("u").user_profiles] == ["Likes opera."]
+    assert not client.delete_profile("u", search_query="likes cats").success
+
+
+@pytest.mark.parametrize(
+    "data", [{"n": 2**70}, {"n": "\ud800"}, {"n": object()}, {"n": b"\xff"}, {"n": float("nan")}, {"n": {2, 3}}]
+)
+def test_any_tool_data_can_be_published(client: ReflexioClient, data: dict[object, object]) -> None:
+    """What JSON cannot hold is kept as text or marker, as in capture."""
+    tools = [{"tool_name": "t", "tool_data": data}]
+    answer = client.publish_interaction(
+        user_id="u", session_id="s", interactions=[{"content": "x", "tools_used": tools}]
+    )
+    assert answer.success
+    assert client.get_interactions("u").interactions[0].tools_used[0].tool_data
+
+
+@pytest.mark.parametrize("name", ["user_id", "session_id", "request_id"])
+def test_ids_are_bounded(client: ReflexioClient, name: str) -> None:
+    """A thousand characters are enough."""
+    ids = {"user_id": "u", "session_id": "s", name: "x" * 1001}
+    with pytest.raises(InvalidInputError, match=name):
+        client.publish_interaction(interactions=HELLO, **ids)  # type: ignore[arg-type]
+
+
+def test_an_unknown_filter_is_refused(client: ReflexioClient) -> None:
+    """A misspelt filter must not mean everybody."""
+    with pytest.raises(InvalidInputError, match="userid"):
+        client.get_requests({"userid": "ann"})
+    with pytest.raises(InvalidInputError, match="request"):
+        client.get_requests("ann")  # type: ignore[arg-type]
+
+
+async def test_many_recalls_at_once_are_not_held_up_by_waiting_calls(tmp_path: Path) -> None:
+    """Calls that wait for learning have threads of their own."""
+    slow = Slow()
+    async with AsyncReflexioClient(f"sqlite:///{tmp_path / 'm.db'}", extractor=slow, recall_timeout=5.0) as client:
+        await client.add_user_profile([{"user_id": "u", "content": "Prefers window seats."}])
+        waiting = [
+            asyncio.create_task(
+                client.publish_interaction(user_id="u", session_id=f"s{n}", interactions=HELLO, wait_for_response=True)
+            )
+            for n in range(12)
+        ]
+        await asyncio.to_thread(slow.started.wait, 10)
+        found = await asyncio.gather(*(client.recall("A window seat?", user_id="u") for _ in range(50)))
+        assert all(found)
+        slow.go_on.set()
+        await asyncio.gather(*waiting)

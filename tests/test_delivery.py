@@ -19,6 +19,7 @@ from hypothesis import strategies as st
 import reflexio_middleware as reflexio
 from reflexio_middleware.delivery.spool import FileSpool, MemorySpool, Spool, orphans, waiting
 from reflexio_middleware.delivery.writer import DEAD_LETTERS, Delivery
+from reflexio_middleware.guard import counters
 from reflexio_store.errors import InvalidInputError, StoreUnavailableError
 from reflexio_store.records import InteractionRecord, TurnRecord
 
@@ -126,6 +127,21 @@ def test_a_living_spool_is_not_adopted(delivery: Delivery, shelf: Shelf, tmp_pat
     delivery.put(a_turn("r1"))
     assert list(orphans(tmp_path / "spool")) == []
     shelf.reachable.set()
+
+
+def test_an_unreadable_spool_does_not_hold_up_the_others(shelf: Shelf, tmp_path: Path) -> None:
+    """A dead process of another user, or a folder in the way: said and counted, and our own turns go on."""
+    folder = tmp_path / "spool"
+    (folder / "00-strange.spool").mkdir(parents=True)
+    (folder / "01-locked.lock").mkdir()
+    (folder / "01-locked.spool").write_bytes(b"x")
+    before = counters().get("spools_unreadable", 0)
+    delivery = Delivery(shelf.open, folder)  # type: ignore[arg-type]
+    delivery.put(a_turn("r1"))
+    assert delivery.flush(10) == 0
+    delivery.close(5)
+    assert list(shelf.turns) == ["r1"]
+    assert counters()["spools_unreadable"] == before + 2
 
 
 def test_a_closed_delivery_refuses(shelf: Shelf, tmp_path: Path) -> None:

@@ -16,6 +16,7 @@ SHOWS = {
     "custom_agent.py": "agent: That is 42 kilometres.",
     "langchain_agent.py": "<reflexio_memory>",
     "llm_extraction.py": "learning: done, profiles: 1, playbooks: 1",
+    "openai_client.py": "one turn, completed, of 2 calls:",
     "quickstart.py": "<reflexio_memory>",
     "streaming.py": "partial    'Another one.' -> 'Once '",
 }
@@ -23,6 +24,7 @@ SHOWS = {
 
 def run(name: str, *arguments: str) -> str:
     environment = {key: value for key, value in os.environ.items() if not key.startswith("REFLEXIO_")}
+    environment["REFLEXIO_RECALL_TIMEOUT"] = "5"  # a loaded machine must not change what is printed
     done = subprocess.run(
         [sys.executable, "-W", "error", str(EXAMPLES / name), *arguments],
         env=environment, capture_output=True, text=True, timeout=60, check=False,

@@ -23,6 +23,7 @@ SETTINGS = re.compile(r"<!-- settings -->\n(?P<table>(?:\|.*\n)*)")
 def run(code: str) -> str:
     """What a Python block prints, in a folder of its own."""
     environment = {name: value for name, value in os.environ.items() if not name.startswith("REFLEXIO_")}
+    environment["REFLEXIO_RECALL_TIMEOUT"] = "5"  # a loaded machine must not change what is printed
     with tempfile.TemporaryDirectory() as folder:
         done = subprocess.run(
             [sys.executable, "-c", code], cwd=folder, env=environment, capture_output=True, text=True, timeout=60,

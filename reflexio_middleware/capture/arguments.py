@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import inspect
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -14,7 +15,7 @@ from reflexio_middleware.capture.messages import (
     new_user_messages,
     read_message,
 )
-from reflexio_middleware.capture.snapshot import MAX_TEXT, as_text
+from reflexio_middleware.capture.snapshot import MAX_TEXT, as_text, field_of, mark_cut
 
 _TEXT_NAMES: Final = (
     "message", "question", "query", "prompt", "user_message", "user_input", "input", "text", "content", "inputs", "q",
@@ -22,6 +23,8 @@ _TEXT_NAMES: Final = (
 )  # fmt: skip
 _LIST_NAMES: Final = ("messages", "conversation", "chat_history", "history")
 _ANSWER_NAMES: Final = ("output", "answer", "response", "output_text", "content", "text", "result", "reply", "message")
+_MAX_ITEMS: Final = 1000
+_MAX_PIECES: Final = 1000
 _NOT_A_MESSAGE: Final = ("_id", "_key", "_name", "_version", "_model")
 
 
@@ -129,73 +132,102 @@ def _messages(value: Any) -> Given:
 
 
 class Answer:
-    """Gathers what a call gave: its result, or the items it streamed (texts joined, at most a million characters)."""
+    """Gathers what a call gave: its result, or the items it streamed.
 
-    __slots__ = ("_chosen", "_items", "_size", "_streamed")
+    Bounded: texts (and bytes, read as UTF-8) are joined up to a million characters; of other items the first 1,000
+    and the last are kept.
+    """
+
+    __slots__ = ("_chosen", "_decoder", "_items", "_last", "_left_out", "_streamed")
 
     def __init__(self, output: str | Callable[[Any], Any] | None) -> None:
         self._chosen = output
         self._items: list[Any] = []
-        self._size = 0
+        self._last: Any = None
+        self._left_out = 0
         self._streamed = False
+        self._decoder: codecs.IncrementalDecoder | None = None
 
     def add(self, item: Any) -> None:
-        """Take one streamed item; texts beyond the limit, and other items beyond 10,000, are not kept."""
+        """Take one streamed item."""
         self._streamed = True
-        chunk = item if self._chosen is not None else _chunk(item)
+        chunk = item if self._chosen is not None or isinstance(item, str) else _chunk(self._text_of(item))
         if isinstance(chunk, str):
-            self._size += len(chunk)
             if self._items and isinstance(self._items[-1], _Text):
                 self._items[-1].add(chunk)
                 return
             chunk = _Text(chunk)
-        if self._size <= MAX_TEXT and len(self._items) < 10_000:
+        if len(self._items) < _MAX_ITEMS:
             self._items.append(chunk)
+        else:
+            self._last = chunk
+            self._left_out += 1
 
-    def result(self, returned: Any) -> Any:
-        """The value that holds the answer. The return value of a generator counts only if nothing was streamed."""
-        value = returned
-        if self._streamed:
-            items = [str(item) if isinstance(item, _Text) else item for item in self._items]
-            value = items if self._chosen is not None and callable(self._chosen) else _join(items)
+    def _text_of(self, item: Any) -> Any:
+        if not isinstance(item, (bytes, bytearray)):
+            return item
+        if self._decoder is None:
+            self._decoder = codecs.getincrementaldecoder("utf-8")("replace")
+        return self._decoder.decode(item)
+
+    def joined(self, returned: Any) -> Any:
+        """What the call gave, as one value. The return value of a generator counts only if nothing was streamed."""
+        return _join(self._gathered()) if self._streamed else returned
+
+    def chosen(self, value: Any) -> Any:
+        """The part of the :meth:`joined` value that was asked for; whoever asked with a function may raise here."""
+        if callable(self._chosen):
+            return self._chosen(self._gathered() if self._streamed else value)
         if value is None or self._chosen is None:
             return value
-        if callable(self._chosen):
-            return self._chosen(value)
-        return value.get(self._chosen) if isinstance(value, Mapping) else getattr(value, self._chosen, None)
+        return field_of(value, self._chosen)
+
+    def _gathered(self) -> list[Any]:
+        every = [*self._items, self._last] if self._left_out else self._items
+        return [str(item) if isinstance(item, _Text) else item for item in every]
 
 
 class _Text:
-    """A text that grows by pieces."""
+    """A text that grows by pieces; of what is beyond the limit, only the length is kept.
 
-    __slots__ = ("_pieces", "_size")
+    Not an ``io.StringIO``: the garbage collector closes one before the generator that is to end with its text.
+    """
+
+    __slots__ = ("_blocks", "_pieces", "_size")
 
     def __init__(self, first: str) -> None:
-        self._pieces, self._size = [first], len(first)
+        self._blocks: list[str] = []
+        self._pieces: list[str] = []
+        self._size = 0
+        self.add(first)
 
     def add(self, piece: str) -> None:
-        if self._size <= MAX_TEXT:
-            self._pieces.append(piece)
-            self._size += len(piece)
+        if self._size < MAX_TEXT:
+            self._pieces.append(piece[: MAX_TEXT - self._size])
+            if len(self._pieces) >= _MAX_PIECES:
+                self._blocks.append("".join(self._pieces))
+                self._pieces.clear()
+        self._size += len(piece)
 
     def __str__(self) -> str:
-        return "".join(self._pieces)
+        return mark_cut("".join((*self._blocks, *self._pieces)), self._size)
 
 
 def _chunk(item: Any) -> Any:
     """The text of a streamed item where it is one: text, a chat chunk, or an object or mapping that holds text."""
     if isinstance(item, str):
         return item
-    choices = item.get("choices") if isinstance(item, Mapping) else getattr(item, "choices", None)
+    choices = field_of(item, "choices")
     if isinstance(choices, Sequence) and choices:
-        delta = choices[0].get("delta") if isinstance(choices[0], Mapping) else getattr(choices[0], "delta", None)
-        text = delta.get("content") if isinstance(delta, Mapping) else getattr(delta, "content", None)
+        delta = field_of(choices[0], "delta")
+        text = field_of(delta, "content")
         return text if isinstance(text, str) else ""
-    if str(getattr(item, "type", "")).endswith("MessageChunk"):
+    kind = field_of(item, "type")
+    if isinstance(kind, str) and kind.endswith("MessageChunk"):
         return read_message(item).text
     if is_message(item):
         return item
-    text = item.get("text") or item.get("content") if isinstance(item, Mapping) else getattr(item, "text", None)
+    text = field_of(item, "text") or (field_of(item, "content") if isinstance(item, Mapping) else None)
     return text if isinstance(text, str) else item
 
 
@@ -246,14 +278,14 @@ def _after(messages: list[Message], given: Message | None) -> list[Message]:
 
 def _unwrap(value: Any) -> Any:
     """The part of a result that holds the answer: of the usual response objects and mappings."""
-    choices = value.get("choices") if isinstance(value, Mapping) else getattr(value, "choices", None)
+    choices = field_of(value, "choices")
     if isinstance(choices, Sequence) and not isinstance(choices, str) and choices:
         first = choices[0]
-        return first.get("message") if isinstance(first, Mapping) else getattr(first, "message", None)
+        return field_of(first, "message")
     if isinstance(value, Mapping) and not is_message(value):
         for name in ("messages", *_ANSWER_NAMES):
             inner = value.get(name)
             if is_conversation(inner) or (name != "messages" and isinstance(inner, str)):
                 return inner
-    text = getattr(value, "output_text", None)
+    text = field_of(value, "output_text")
     return text if isinstance(text, str) else value

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import sys
 import weakref
 from collections.abc import Callable, Mapping
 from contextvars import Token
@@ -15,6 +16,7 @@ from typing import Any, ParamSpec, TypeVar, overload
 
 from reflexio_middleware import scope as _scope
 from reflexio_middleware.capture.arguments import Answer, Given, InputReader, read_answer
+from reflexio_middleware.capture.streams import watched
 from reflexio_middleware.capture.turn import Turn, activate, current_turn, deactivate
 from reflexio_middleware.guard import guard
 from reflexio_middleware.wrapping import Call, wrap
@@ -81,7 +83,7 @@ def capture(
         named = (session_id, user_id, agent_version, source, metadata, client)
 
         def begin(args: tuple[Any, ...], kwargs: dict[str, Any]) -> Call:
-            if current_turn() is not None or os.environ.get("REFLEXIO_CAPTURE") == "off":
+            if os.environ.get("REFLEXIO_CAPTURE") == "off" or current_turn() is not None:
                 return _NOTHING
             with guard("capturing a call"):
                 return _Captured(Turn(_scope.derive(_scope.current_session(), *named)), reader, output, args, kwargs)
@@ -104,6 +106,9 @@ class _Nothing:
     def exit(self) -> None: ...
     def yielded(self, item: Any) -> None: ...
     def returned(self, result: Any) -> None: ...
+    def gave(self, result: Any) -> Any:
+        return result
+
     def failed(self, error: BaseException) -> None: ...
 
 
@@ -146,12 +151,30 @@ class _Captured:
     def returned(self, result: Any) -> None:
         self._end(result)
 
+    def gave(self, result: Any) -> Any:
+        with guard("watching a returned stream"):
+            stream = watched(result, self)
+            if stream is not None:
+                return stream
+        self._end(result)
+        return result
+
     def failed(self, error: BaseException) -> None:
         self._turn.fail(error)
         self._end(None)
 
     def _end(self, result: Any) -> None:
         with guard("reading the agent's answer"):
-            messages = read_answer(self._answer.result(result), self._given)
-            self._turn.add_read(messages)
+            value = self._answer.joined(result)
+            with guard("choosing the agent's answer"):
+                value = self._answer.chosen(value)
+            self._turn.add_read(read_answer(value, self._given))
         self._turn.finish()
+
+    def __del__(self) -> None:
+        """A stream or coroutine that the garbage collector took without closing it: there is nobody left to do that
+        (the event loop of an async generator is closed, an iterator was dropped)."""
+        if not self._turn.finished and not sys.is_finalizing():
+            with guard("ending an abandoned turn"):
+                self._turn.status = "abandoned"
+                self._end(None)

@@ -10,11 +10,13 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Final
 
 import orjson
 
-from reflexio_middleware.capture.snapshot import as_text, cut, snapshot
+from reflexio_middleware.capture.media import describe_media
+from reflexio_middleware.capture.snapshot import as_text, cut, field_of, snapshot
 from reflexio_store.records import InteractionRecord
 
 MEMORY_TAG: Final = "reflexio_memory"
@@ -26,6 +28,7 @@ _ROLES: Final = {
     "ai": "assistant", "AIMessageChunk": "assistant", "model": "assistant",
     "ToolMessageChunk": "tool", "SystemMessageChunk": "system", "developer": "system",
 }  # fmt: skip
+_NONE: Final = object()
 _CHAT_ROLES: Final = frozenset({"user", "assistant", "tool", "system", "function"})
 
 
@@ -52,7 +55,7 @@ def is_message(value: Any) -> bool:
         return isinstance(value.get("role"), str) and ("content" in value or "tool_calls" in value)
     if isinstance(value, tuple):
         return len(value) == 2 and isinstance(value[0], str) and (value[0] in _ROLES or value[0] in _CHAT_ROLES)
-    return hasattr(value, "content") and isinstance(_role_of(value), str)
+    return field_of(value, "content", _NONE) is not _NONE and isinstance(_role_of(value), str)
 
 
 def is_conversation(value: Any) -> bool:
@@ -71,7 +74,7 @@ def read_message(value: Any) -> Message:
         value = {"role": value[0], "content": value[1]}
     if not is_message(value):
         return Message("user", as_text(value), [])
-    get = value.get if isinstance(value, Mapping) else lambda key, default=None: getattr(value, key, default)
+    get = partial(field_of, value)
     role = _role_of(value) or ""
     calls = get("tool_calls") or ([get("function_call")] if get("function_call") else [])
     return Message(
@@ -85,21 +88,25 @@ def read_message(value: Any) -> Message:
 
 
 def _role_of(value: Any) -> str | None:
-    if isinstance(value, Mapping):
-        role = value.get("role")
-    else:
-        role = getattr(value, "role", None) or getattr(value, "type", None)
+    role = field_of(value, "role")
+    if role is None and not isinstance(value, Mapping):
+        role = field_of(value, "type")
     return role if isinstance(role, str) else None
 
 
 def text_of(value: Any) -> str:
-    """The text of a message: its parts of text joined, media named by a marker such as ``[image]``."""
-    content = value.get("content") if isinstance(value, Mapping) else getattr(value, "content", None)
+    """The text of a message: its parts of text joined, media named by a marker such as ``[image: image/png, ...]``.
+
+    A refusal is what a message says that has no content.
+    """
+    get = partial(field_of, value)
+    content = get("content")
+    if content is None or (isinstance(content, (str, list)) and not content):
+        refusal = get("refusal") or field_of(get("additional_kwargs"), "refusal")
+        return cut(refusal) if isinstance(refusal, str) else ""
     if isinstance(content, str):
         return cut(content)
-    if content is None:
-        return ""
-    if isinstance(content, Sequence):
+    if isinstance(content, Sequence) and not isinstance(content, (bytes, bytearray)):
         return cut("\n".join(part for part in map(_part, content) if part))
     return as_text(content)
 
@@ -107,22 +114,21 @@ def text_of(value: Any) -> str:
 def _part(part: Any) -> str:
     if isinstance(part, str):
         return part
-    get = part.get if isinstance(part, Mapping) else lambda key, default=None: getattr(part, key, default)
+    get = partial(field_of, part)
     kind = str(get("type") or "")
     text = get("text") or get("refusal")
     if isinstance(text, str):
         return text
     if kind in ("tool_use", "tool_call", "function_call", "reasoning", "thinking", "tool_call_chunk"):
         return ""  # calls are read from the message itself; reasoning is no answer
-    return f"[{kind.removeprefix('input_').removesuffix('_url') or type(part).__name__}]"
+    return describe_media(part)
 
 
 def _call(call: Any) -> dict[str, Any]:
-    get = call.get if isinstance(call, Mapping) else lambda key, default=None: getattr(call, key, default)
+    get = partial(field_of, call)
     inner = get("function")
     if inner is not None:
-        read = inner.get if isinstance(inner, Mapping) else lambda key, default=None: getattr(inner, key, default)
-        name, arguments = read("name"), read("arguments")
+        name, arguments = field_of(inner, "name"), field_of(inner, "arguments")
     else:
         name, arguments = get("name"), get("args") if get("args") is not None else get("arguments")
     return {"id": str(get("id") or ""), "name": str(name or "tool"), "input": arguments_of(arguments)}

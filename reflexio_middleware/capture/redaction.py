@@ -37,11 +37,15 @@ _PATTERNS: Final = (
     ("bearer token", r"(?i:\bbearer\s+)[A-Za-z0-9._~+/-]{20,}=*"),
     ("password in url", r"(?<=://)[^\s/:@]{1,100}:[^\s/@]{1,200}(?=@)"),
 )
-_ANY: Final = re.compile("|".join(f"({pattern})" for _, pattern in _PATTERNS))
-_HINT: Final = re.compile(
-    r"-----BEGIN|sk[-_]|rk_|gh[pousr]_|github_pat|glpat-|AKIA|ASIA|AIza|xox|hf_|pypi-|npm_|eyJ|[Bb]earer|BEARER|://"
+_START: Final = r"(?:\b|(?<=\\[nrt]))"  # a word begins, also behind an escaped line break in JSON text
+_ANY: Final = re.compile(
+    "|".join(f"({pattern.replace(chr(92) + 'b', _START)})" for _, pattern in _PATTERNS)  # chr(92): a backslash
 )
-_CARD: Final = re.compile(r"(?<![\w-])(?:\d[ -]?){12,18}\d(?![\w-])")
+_HINTS: Final = (
+    "-----BEGIN", "sk-", "sk_", "rk_", "gho_", "ghp_", "ghu_", "ghs_", "ghr_", "github_pat", "glpat-", "AKIA", "ASIA",
+    "AIza", "xox", "hf_", "pypi-", "npm_", "eyJ", "earer", "EARER", "://",
+)  # fmt: skip
+_CARD: Final = re.compile(r"[0-9](?:(?<![\w-][0-9])|(?<=\\[nrt][0-9]))(?:[ -]?[0-9]){12,18}(?![\w-])")
 _SECRET_KEY: Final = re.compile(
     r"(?i)^(?:.*[_-])?(?:api[_-]?key|secret|client[_-]?secret|password|passwd|passphrase|authorization|cookie|"
     r"private[_-]?key|access[_-]?token|refresh[_-]?token|auth[_-]?token|id[_-]?token|bearer|cvv|cvc|pin[_-]?code)$"
@@ -58,7 +62,7 @@ _PHONE: Final = re.compile(
 
 def mask_secrets(text: str) -> str:
     """``text`` with credentials and card numbers masked, e.g. ``[redacted: api key]``."""
-    if _HINT.search(text):
+    if any(hint in text for hint in _HINTS):
         text = _ANY.sub(lambda found: MASK.format(_PATTERNS[(found.lastindex or 1) - 1][0]), text)
     return _CARD.sub(_mask_card, text)
 

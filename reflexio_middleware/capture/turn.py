@@ -5,6 +5,7 @@ At most one turn is current in a context: the outermost run is the turn, and wha
 
 from __future__ import annotations
 
+import os
 import sys
 import time
 import weakref
@@ -12,7 +13,7 @@ from collections.abc import Callable, Mapping, Sequence
 from contextvars import ContextVar, Token
 from dataclasses import replace
 from types import TracebackType
-from typing import Any, Literal, Protocol
+from typing import Any, Final, Literal, Protocol
 
 from reflexio_middleware import scope as _scope
 from reflexio_middleware.capture.messages import (
@@ -30,6 +31,11 @@ from reflexio_store.ids import uuid7
 from reflexio_store.records import MAX_INTERACTIONS, InteractionRecord, TurnRecord
 
 TurnStatus = Literal["completed", "partial", "cancelled", "interrupted", "error", "abandoned"]
+
+
+MAX_TOOLS: Final = 1000
+"""Most tool calls on one message (wire fact)."""
+_KINDS: Final = ("profile", "user_playbook", "agent_playbook")
 
 
 class Sink(Protocol):
@@ -60,6 +66,23 @@ def find_turns_with(finder: Callable[[], Turn | None]) -> None:
         _finders.append(finder)
 
 
+_settlers: list[Callable[[Sink], None]] = []
+
+
+def settle_turns_with(settle: Callable[[Sink], None]) -> None:
+    """Let an integration that holds turns open (until their tools have answered) finish those that go to a sink which
+    is about to close."""
+    if settle not in _settlers:
+        _settlers.append(settle)
+
+
+def settle_turns(sink: Sink) -> None:
+    """Have all turns finished that are held open and go to ``sink``: it is about to close."""
+    for settle in _settlers:
+        with guard("finishing open turns"):
+            settle(sink)
+
+
 def current_turn() -> Turn | None:
     """The turn that runs in this context, or None."""
     held = _current.get()
@@ -84,7 +107,7 @@ def deactivate(token: Token[weakref.ref[Turn] | None]) -> None:
     try:
         _current.reset(token)
     except ValueError:
-        _current.set(None)
+        return
 
 
 class Turn:
@@ -97,8 +120,8 @@ class Turn:
     """
 
     __slots__ = (
-        "__weakref__", "_calls", "_interactions", "_retrieved", "_sink", "_started_ns", "_tools", "error", "finished",
-        "options", "reference", "request_id", "scope", "status",
+        "__weakref__", "_answer", "_calls", "_interactions", "_question", "_retrieved", "_sink", "_started_ns",
+        "_tools", "error", "finished", "options", "reference", "request_id", "scope", "status",
     )  # fmt: skip
 
     def __init__(self, scope: Scope | None = None, sink: Sink | None = None) -> None:
@@ -111,6 +134,8 @@ class Turn:
         self.reference = weakref.ref(self)
         self._sink = sink
         self._started_ns = time.time_ns()
+        self._question: Sequence[Message] = ()
+        self._answer = ""
         self._calls = CallLog()
         self._interactions: list[InteractionRecord] = []
         self._tools: list[dict[str, Any]] = []
@@ -130,7 +155,8 @@ class Turn:
             tools = [snapshot(tool) for tool in tools_used]
             if role.lower() in ("assistant", "agent", "ai"):
                 tools, self._tools = [*self._tools, *tools], []
-            self._append(InteractionRecord(role, strip_injected(as_text(content)), _now(), tools))
+            text = "" if content is None else strip_injected(as_text(content))
+            self._append(InteractionRecord(role, text, _now(), tools))
 
     def tool(self, name: str, input: Any = None, output: Any = None, *, status: str = "success") -> None:  # noqa: A002
         """Add a tool call. It stands on the assistant message that comes next (or on an empty one, at the end).
@@ -138,6 +164,9 @@ class Turn:
         ``status`` is ``"success"`` or ``"error"``; then ``output`` is what went wrong.
         """
         with guard("adding to a turn"):
+            if len(self._tools) >= MAX_TOOLS:
+                count("tools_over_limit")
+                return
             self._tools.append(tool_record(str(name), arguments_of(input), snapshot(output), status))
 
     def add_messages(self, messages: Sequence[Any]) -> None:
@@ -151,24 +180,43 @@ class Turn:
 
     def add_read(self, messages: Sequence[Message]) -> None:
         """:meth:`add_messages` for messages that were read already."""
-        for record in self._calls.interactions(messages, created_at=_now()):
-            if record.role == "assistant" and self._tools:
-                record.tools_used, self._tools = [*self._tools, *record.tools_used], []
-            self._append(record)
+        with guard("adding to a turn"):
+            for record in self._calls.interactions(messages, created_at=_now()):
+                if record.role == "assistant" and self._tools:
+                    record.tools_used, self._tools = [*self._tools, *record.tools_used], []
+                self._append(record)
 
     def answer_calls(self, messages: Sequence[Message]) -> list[Message]:
         """Join tool results to the calls on this turn that they answer; what answers none of them is returned."""
-        return [message for message in messages if not self._calls.answer(message)]
+        with guard("adding to a turn"):
+            return [message for message in messages if not self._calls.answer(message)]
+        return []
+
+    def suggest(self, *, question: Sequence[Message] = (), answer: str = "") -> None:
+        """What was asked and answered as far as a model's client sees it: kept if nobody tells it until the turn ends.
+
+        The first question and the last answer that were suggested count.
+        """
+        self._question = self._question or question
+        self._answer = answer or self._answer
 
     def name_user(self, user_id: str) -> None:
         """Tell the turn whose it is, if it does not know: some ways of naming the user are seen only under way."""
         if user_id and not self.scope.user_id:
             self.scope = replace(self.scope, user_id=user_id)
 
+    def goes_to(self, sink: Sink) -> bool:
+        """Whether this is where the turn will be put."""
+        return (self._sink or _sink_of(self.scope)) is sink
+
     def retrieved(self, learnings: Sequence[Mapping[str, Any]]) -> None:
         """Note which learnings recall put into this turn's prompt: ``{"kind", "learning_id"}`` dictionaries."""
-        known = {(item["kind"], item["learning_id"]) for item in self._retrieved}
-        self._retrieved += [dict(item) for item in learnings if (item["kind"], item["learning_id"]) not in known]
+        with guard("noting what was recalled"):
+            known = {(item["kind"], item["learning_id"]) for item in self._retrieved}
+            for item in learnings:
+                kind, learning_id = str(item["kind"]), str(item["learning_id"])
+                if kind in _KINDS and 0 < len(learning_id) <= 1000 and (kind, learning_id) not in known:
+                    self._retrieved.append({"kind": kind, "learning_id": learning_id})
 
     def fail(self, error: BaseException) -> None:
         """Note the exception that ended the turn; the status follows from its type."""
@@ -189,6 +237,8 @@ class Turn:
             if not record.interactions:
                 count("turns_empty")
                 return
+            if os.environ.get("REFLEXIO_CAPTURE") == "off":
+                return
             sink = self._sink or _sink_of(self.scope)
             if sink is None:
                 count("turns_without_sink")
@@ -203,7 +253,17 @@ class Turn:
         elif record.content or record.tools_used:
             self._interactions.append(record)
 
+    def _complete(self) -> None:
+        """Take what was suggested where nobody has told it."""
+        told = self._interactions
+        if self._question and not any(item.role.lower() == "user" for item in told):
+            told[:0] = CallLog().interactions(self._question, created_at=_now())
+        if self._answer and (not told or told[-1].role.lower() == "user" or told[-1].tools_used):
+            tools, self._tools = self._tools, []
+            told.append(InteractionRecord("assistant", strip_injected(cut(self._answer)), _now(), tools))
+
     def _record(self) -> TurnRecord:
+        self._complete()
         made = self._interactions
         if self._tools:
             made.append(InteractionRecord("assistant", "", _now(), self._tools))

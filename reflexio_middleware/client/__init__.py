@@ -12,6 +12,7 @@ from reflexio_middleware.client.learnings import LearningsApi
 from reflexio_middleware.client.requests import RequestsApi
 from reflexio_middleware.client.retrieval import RetrievalApi
 from reflexio_middleware.learning.extractor import Extractor
+from reflexio_store.forking import protect
 
 _lock = threading.RLock()
 _default: ReflexioClient | None = None
@@ -81,3 +82,23 @@ def set_default_client(client: ReflexioClient | None) -> None:
 
 
 __all__ = ["Core", "ReflexioClient", "default_client", "set_default_client"]
+
+
+class _ChoiceOfDefault:
+    """Nobody is choosing the default client while the process forks: a child could not finish it."""
+
+    def before_fork(self) -> None:
+        """Wait until nobody is; bounded."""
+        self._resting = _lock.acquire(timeout=1.0)
+
+    def after_fork(self, *, child: bool) -> None:
+        """Go on, in a child with a lock of its own."""
+        global _lock
+        if child:
+            _lock = threading.RLock()
+        elif self._resting:
+            _lock.release()
+
+
+_resting = _ChoiceOfDefault()
+protect(_resting)

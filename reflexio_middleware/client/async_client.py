@@ -40,7 +40,7 @@ class AsyncReflexioClient:
 
     async def _in_thread(self, work: Callable[[], R]) -> R:
         context = contextvars.copy_context()
-        return await asyncio.wrap_future(self.sync._threads().submit(context.run, work))
+        return await asyncio.wrap_future(self.sync._call_threads().submit(context.run, work))
 
     @property
     def settings(self) -> Settings:

@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import atexit
+import contextlib
 import hashlib
+import sys
 import threading
+import time
 import weakref
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any, Self, TypeVar
+from typing import Any, Final, NoReturn, Self, TypeVar
 
 from pydantic import BaseModel, ValidationError
 
 from reflexio_middleware.capture.redaction import Redaction, Redactor
+from reflexio_middleware.capture.turn import settle_turns
 from reflexio_middleware.delivery.writer import Delivery, FlushResult
 from reflexio_middleware.guard import count, counters, guard, warn
 from reflexio_middleware.learning.extractor import Extractor
@@ -26,6 +30,8 @@ from reflexio_store.homes import open_store
 from reflexio_store.models import problems_of
 
 M = TypeVar("M", bound=BaseModel)
+_STORING: Final = 0.75
+"""Share of ``exit_timeout`` for storing what waits; the rest is for the threads to end."""
 
 
 def checked(model: type[M], **fields: Any) -> M:
@@ -85,12 +91,13 @@ class Core:
                 "Use the embedded one: ReflexioClient() or ReflexioClient('sqlite:///memory.db')"
             )
         named = extractor if isinstance(extractor, str) else None
+        _check_parts(extractor, redactors)
         self.settings: Settings = read_settings(store=store, extractor=named, **settings)
         self._opening = threading.Lock()
         self._resting = False
         self._opened: Store | None = None
         self._closed = False
-        self._pool: ThreadPoolExecutor | None = None
+        self._pools: dict[str, ThreadPoolExecutor] = {}
         self._worker = self._new_worker(extractor if not isinstance(extractor, str) else None)
         self._delivery = Delivery(
             self._open,
@@ -110,6 +117,7 @@ class Core:
             self._worker.wake()
         _open_clients.add(self)
         protect(self)
+        _close_with_child(self)
 
     def _new_worker(self, extractor: Extractor | None) -> LearningWorker | None:
         if self.settings.learning != "thread":
@@ -163,12 +171,14 @@ class Core:
             learn_now: Learn now from sessions that would otherwise wait for quiet (see ``learn_after``).
         """
         limit = self.settings.flush_timeout if timeout is None else timeout
+        deadline = time.monotonic() + limit
         remaining = self._delivery.flush(limit)
         if self._worker is None or remaining:
             return FlushResult(remaining=remaining)
         if learn_now:
             self._open().hasten_jobs("learn")
-        return FlushResult(learning_remaining=len(self._worker.wait(limit)))
+        left = max(0.0, deadline - time.monotonic())
+        return FlushResult(learning_remaining=len(self._worker.wait(left)))
 
     def stats(self) -> dict[str, int]:
         """Counters of this process (``turns_captured``, ``turns_stored``, ``turns_refused``, ``internal_errors``,
@@ -183,22 +193,38 @@ class Core:
         if self._closed:
             return FlushResult()
         limit = self.settings.flush_timeout if timeout is None else timeout
+        deadline = time.monotonic() + limit
+        settle_turns(self._delivery)
         remaining = self._delivery.close(limit)
         self._closed = True
         if self._worker:
-            self._worker.close(limit)
-        if self._pool:
-            self._pool.shutdown(wait=False, cancel_futures=True)
-        if self._opened:
-            self._opened.close()
+            with guard("closing the worker"):
+                self._worker.close(max(0.1, deadline - time.monotonic()))
+        for pool in self._pools.values():
+            pool.shutdown(wait=False, cancel_futures=True)
+        self._close_store(waiting=not remaining and time.monotonic() < deadline + 0.15)
         _open_clients.discard(self)
         return FlushResult(remaining=remaining)
+
+    def _close_store(self, *, waiting: bool) -> None:
+        """Close the home; without ``waiting``, in the background, once the calls that it does not answer have ended."""
+        if self._opened is None:
+            return
+        if waiting:
+            self._opened.close()
+            return
+        with contextlib.suppress(RuntimeError):  # the interpreter is ending, and the home with it
+            threading.Thread(target=self._opened.close, name="reflexio-closing", daemon=True).start()
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
         self.close()
+
+    def __reduce__(self) -> NoReturn:
+        raise TypeError(f"A {type(self).__name__} cannot be pickled: it holds threads and files. Make one where it is "
+                        "needed; a home that is a file is shared by processes.")  # fmt: skip
 
     def before_fork(self) -> None:
         """Let a home that is being opened (and its modules imported) finish: a child could not finish it."""
@@ -208,17 +234,39 @@ class Core:
         """In a child the threads of the pool are gone; in the parent all goes on."""
         if child:
             self._opening = threading.Lock()
-            self._pool = None
+            self._pools = {}
+            if "multiprocessing.util" in sys.modules:  # it clears its finalizers only now, and then calls these
+                sys.modules["multiprocessing.util"].register_after_fork(self, _close_with_child)
         elif self._resting:
             self._opening.release()
 
-    def _threads(self) -> ThreadPoolExecutor:
-        """The client's own threads, for what has a deadline or must not block an event loop."""
-        if self._pool is None:
+    def _recall_threads(self) -> ThreadPoolExecutor:
+        """Threads for recalls alone, which have a time limit: nothing else may stand in their queue."""
+        return self._pool_of("recall", 8)
+
+    def _call_threads(self) -> ThreadPoolExecutor:
+        """Threads for the async client's calls, some of which wait for learning."""
+        return self._pool_of("call", 32)
+
+    def _pool_of(self, name: str, size: int) -> ThreadPoolExecutor:
+        pool = self._pools.get(name)
+        if pool is None:
             with self._opening:
-                if self._pool is None:
-                    self._pool = ThreadPoolExecutor(max_workers=4, thread_name_prefix="reflexio-client")
-        return self._pool
+                if self._closed:
+                    raise StoreUnavailableError("This client is closed: make a new one")
+                pool = self._pools.get(name) or ThreadPoolExecutor(size, thread_name_prefix=f"reflexio-{name}")
+                self._pools[name] = pool
+        return pool
+
+
+def _check_parts(extractor: object, redactors: object) -> None:
+    problems = []
+    if extractor is not None and not isinstance(extractor, str) and not callable(getattr(extractor, "extract", None)):
+        problems.append(("extractor", "must be 'statements', 'llm', or an object with name and extract(session)"))
+    if not isinstance(redactors, Sequence) or isinstance(redactors, str) or not all(map(callable, redactors)):
+        problems.append(("redactors", "must be a list of functions from text to text"))
+    if problems:
+        raise InvalidInputError("The client cannot be made", problems)
 
 
 def _extractor(settings: Settings) -> Extractor:
@@ -257,9 +305,22 @@ _open_clients: weakref.WeakSet[Core] = weakref.WeakSet()
 
 
 def _close_at_exit() -> None:
-    for client in list(_open_clients):
-        with guard("closing at exit"):
-            client.close(client.settings.exit_timeout)
+    """Close every client; together they take no longer than the longest ``exit_timeout``. Ctrl-C ends it at once."""
+    clients = list(_open_clients)
+    deadline = time.monotonic() + max((client.settings.exit_timeout for client in clients), default=0.0) * _STORING
+    for waiting, client in zip(range(len(clients), 0, -1), clients, strict=True):
+        try:
+            with guard("closing at exit"):
+                client.close(max(0.0, deadline - time.monotonic()) / waiting)
+        except KeyboardInterrupt:
+            deadline = 0.0
+
+
+def _close_with_child(_: Core) -> None:
+    """Let a child process of ``multiprocessing`` close its clients: it ends without calling what ``atexit`` knows."""
+    process, util = sys.modules.get("multiprocessing.process"), sys.modules.get("multiprocessing.util")
+    if process is not None and util is not None and process.parent_process() is not None:
+        util.Finalize(None, _close_at_exit, exitpriority=0)
 
 
 atexit.register(_close_at_exit)

@@ -89,12 +89,24 @@ class LearningsApi(Core):
         top_k: int | None = 10,
         source: str | None = None,
         tags: Sequence[str] | None = None,
-        search_mode: SearchMode | None = None,  # noqa: ARG002 - full text is what this home has
+        search_mode: SearchMode | None = None,
+        request_id: str | None = None,
+        session_id: str | None = None,
+        custom_feature: str | None = None,
+        extractor_name: str | None = None,
+        threshold: float | None = None,
+        enable_reformulation: bool = False,
     ) -> ProfilesResponse:
-        """Profiles of a user that match ``query``, best first; without one, the newest."""
+        """Profiles of a user that match ``query``, best first; without one, the newest.
+
+        ``threshold`` is the share (0 to 1) of the query that a profile must cover. ``search_mode`` (full text is what
+        this home has), ``request_id``, ``session_id``, ``custom_feature``, ``extractor_name`` and
+        ``enable_reformulation`` are accepted for compatibility.
+        """
+        del search_mode, request_id, session_id, custom_feature, extractor_name, enable_reformulation
         return self._profiles(
             user_id=_required("user_id", user_id), query=query, source_request_id=generated_from_request_id,
-            start_time=start_time, end_time=end_time, top_k=top_k, source=source, tags=tags,
+            start_time=start_time, end_time=end_time, top_k=top_k, source=source, tags=tags, threshold=threshold,
         )  # fmt: skip
 
     search_profiles = search_user_profiles
@@ -118,15 +130,19 @@ class LearningsApi(Core):
         search_query: str = "",
         wait_for_response: bool = False,  # noqa: ARG002 - done when this returns; accepted for compatibility
     ) -> DeleteResponse:
-        """Delete one profile by its id, or all that match ``search_query``; one of the two is needed."""
-        ids = [profile_id] if profile_id else []
-        if not ids and search_query.strip():
-            ids = [
-                item.profile_id for item in self.search_user_profiles(user_id, search_query, top_k=100).user_profiles
-            ]
-        elif not ids:
+        """Delete one profile by its id, or those in which all words of ``search_query`` occur (100 at most in one
+        call); one of the two is needed."""
+        user = _required("user_id", user_id)
+        if profile_id:
+            return self._deleted("profile", [profile_id], user_id=user)
+        if not search_query.strip():
             raise InvalidInputError("The call was refused", [("profile_id", "or search_query is needed")])
-        return self._deleted("profile", ids, user_id=_required("user_id", user_id))
+        found = self._settled().search_learnings("profile", LearningQuery(user_id=user, query=search_query, top_k=100))
+        whole = [item.learning for item in found if item.coverage > 0.999]
+        ids = [item.profile_id for item in whole if isinstance(item, UserProfile)]
+        if not ids:
+            return DeleteResponse(success=False, message="No profile holds all these words; nothing was changed")
+        return self._deleted("profile", ids, user_id=user)
 
     def delete_profiles_by_ids(self, profile_ids: Sequence[str]) -> BulkDeleteResponse:
         """Delete profiles by their ids, whoever they are of."""
@@ -182,14 +198,24 @@ class LearningsApi(Core):
         status_filter: Statuses = None,
         tags: Sequence[str] | None = None,
         top_k: int = 10,
-        search_mode: SearchMode | None = None,  # noqa: ARG002 - full text is what this home has
+        search_mode: SearchMode | None = None,
+        threshold: float | None = None,
+        request_id: str | None = None,
+        session_id: str | None = None,
+        enable_reformulation: bool = False,
     ) -> UserPlaybooksResponse:
-        """User playbooks that match, best first. Without a ``user_id`` there are none: a missing user is nobody."""
+        """User playbooks that match, best first. Without a ``user_id`` there are none: a missing user is nobody.
+
+        ``threshold`` is the share (0 to 1) of the query that a playbook must cover; ``search_mode``, ``request_id``,
+        ``session_id`` and ``enable_reformulation`` are accepted for compatibility.
+        """
+        del search_mode, request_id, session_id, enable_reformulation
         if not user_id:
             return UserPlaybooksResponse(msg="No user_id was given: nothing personal is searched")
         return self._user_playbooks(
             query=query, user_id=user_id, agent_version=agent_version, playbook_name=playbook_name, source=source,
             start_time=start_time, end_time=end_time, status_filter=status_filter, tags=tags, top_k=top_k,
+            threshold=threshold,
         )  # fmt: skip
 
     def update_user_playbook(
@@ -260,13 +286,23 @@ class LearningsApi(Core):
         playbook_status_filter: PlaybookStatus | str | Sequence[PlaybookStatus | str] | None = None,
         tags: Sequence[str] | None = None,
         top_k: int = 10,
-        search_mode: SearchMode | None = None,  # noqa: ARG002 - full text is what this home has
+        search_mode: SearchMode | None = None,
+        threshold: float | None = None,
+        request_id: str | None = None,
+        session_id: str | None = None,
+        enable_reformulation: bool = False,
     ) -> AgentPlaybooksResponse:
-        """Agent playbooks that match, best first; only approved ones unless ``playbook_status_filter`` says else."""
+        """Agent playbooks that match, best first; only approved ones unless ``playbook_status_filter`` says else.
+
+        ``threshold`` is the share (0 to 1) of the query that a playbook must cover; ``search_mode``, ``request_id``,
+        ``session_id`` and ``enable_reformulation`` are accepted for compatibility.
+        """
+        del search_mode, request_id, session_id, enable_reformulation
         statuses = _listed(playbook_status_filter) or [PlaybookStatus.APPROVED]
         return self._agent_playbooks(
             query=query, agent_version=agent_version, playbook_name=playbook_name, start_time=start_time,
             end_time=end_time, status_filter=status_filter, playbook_status_filter=statuses, tags=tags, top_k=top_k,
+            threshold=threshold,
         )  # fmt: skip
 
     def update_agent_playbook(
@@ -311,11 +347,14 @@ class LearningsApi(Core):
         """Delete all agent playbooks."""
         return self._deleted("agent_playbook", None)
 
-    def _found(self, kind: LearningKind, model: type[V], **fields: Any) -> tuple[list[V], str]:
+    def _found(
+        self, kind: LearningKind, model: type[V], *, threshold: float | None = None, **fields: Any
+    ) -> tuple[list[V], str]:
         query = checked(LearningQuery, **fields)
         store = self._settled()
         if query.query and query.query.strip():
-            found: list[Learning] = [item.learning for item in store.search_learnings(kind, query)]
+            scored = store.search_learnings(kind, query)
+            found: list[Learning] = [item.learning for item in scored if item.coverage >= (threshold or 0.0)]
         else:
             found = store.get_learnings(kind, query)
         return [item for item in found if isinstance(item, model)], f"Found {len(found)} {kind.replace('_', ' ')}(s)"
@@ -362,7 +401,7 @@ def _required(name: str, value: Any) -> str:
 
 
 def _ids(name: str, values: Sequence[Any]) -> list[str]:
-    if isinstance(values, (str, bytes)) or not 1 <= len(values) <= 10_000:
+    if isinstance(values, (str, bytes)) or not isinstance(values, Sequence) or not 1 <= len(values) <= 10_000:
         raise InvalidInputError("The call was refused", [(name, "must be a list of 1 to 10000 ids")])
     return [str(value) for value in values]
 

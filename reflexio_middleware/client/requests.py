@@ -9,6 +9,7 @@ from datetime import datetime
 from typing import Any
 
 from reflexio_middleware.capture.messages import strip_injected
+from reflexio_middleware.capture.snapshot import snapshot
 from reflexio_middleware.client.core import Core, checked
 from reflexio_store.contract import JobState, Receipt
 from reflexio_store.errors import DeliveryError, InvalidInputError
@@ -103,9 +104,9 @@ class RequestsApi(Core):
         self, turn: TurnRecord, warnings: list[str], message: str, *, wait: bool = False
     ) -> PublishUserInteractionResponse:
         answer: dict[str, Any] = {"learning_status": "deferred", "learning_reason": "queued"}
-        if self._worker is None or "evaluation_only" in turn.options:
+        if self.settings.learning == "off" or "evaluation_only" in turn.options:
             answer = {"learning_status": "not_tracked", "learning_reason": "not_applicable"}
-        elif wait:
+        elif wait and self._worker is not None:
             answer = self._wait_for_learning(turn)
         store = self._opened
         return PublishUserInteractionResponse(
@@ -186,7 +187,7 @@ class RequestsApi(Core):
         Raises:
             InvalidInputError: A filter is unusable.
         """
-        given = dict(request) if request is not None else {}
+        given = _fields_of(request)
         keywords = {
             "user_id": user_id, "request_id": request_id, "session_id": session_id, "source": source,
             "start_time": start_time, "end_time": end_time, "top_k": top_k, "offset": offset, "cursor": cursor,
@@ -216,6 +217,7 @@ class RequestsApi(Core):
         top_k: int | None = None,
         most_recent_k: int | None = None,
         search_mode: SearchMode | None = None,
+        threshold: float | None = None,  # noqa: ARG002 - accepted for compatibility
     ) -> InteractionsResponse:
         """Interactions of a user that match ``query``, best first; without a query the ``most_recent_k`` newest."""
         wanted = checked(
@@ -261,7 +263,11 @@ class RequestsApi(Core):
 
     def delete_requests_by_ids(self, request_ids: Sequence[str]) -> BulkDeleteResponse:
         """Delete up to 10,000 requests, and what was learned from them alone; unknown ids are passed over."""
-        if isinstance(request_ids, str) or not 1 <= len(request_ids) <= _MAX_IDS:
+        if (
+            isinstance(request_ids, str)
+            or not isinstance(request_ids, Sequence)
+            or not 1 <= len(request_ids) <= _MAX_IDS
+        ):
             raise InvalidInputError("The call was refused", [("request_ids", f"must be a list of 1 to {_MAX_IDS} ids")])
         receipt = self._settled().delete_requests([_named("request_ids", item) for item in request_ids])
         return BulkDeleteResponse(success=True, deleted_count=receipt.requests, message=f"Deleted {_told(receipt)}")
@@ -270,6 +276,23 @@ class RequestsApi(Core):
         """Delete everything held on a user. Returns ``success``, ``deleted_counts`` and ``message``."""
         receipt = self._settled().delete_user(_named("user_id", user_id))
         return {"success": True, "deleted_counts": dataclasses.asdict(receipt), "message": f"Deleted {_told(receipt)}"}
+
+
+def _fields_of(request: GetRequestsRequest | Mapping[str, Any] | None) -> dict[str, Any]:
+    if request is None:
+        return {}
+    if isinstance(request, GetRequestsRequest):
+        return request.model_dump()
+    if not isinstance(request, Mapping):
+        problem = f"must be a GetRequestsRequest or a mapping, not {type(request).__name__}"
+        raise InvalidInputError("The call was refused", [("request", problem)])
+    unknown = [str(name) for name in request if name not in GetRequestsRequest.model_fields]
+    if unknown:  # a misspelt filter must not mean everybody's
+        known = ", ".join(GetRequestsRequest.model_fields)
+        raise InvalidInputError(
+            "The call was refused", [(name, f"is no filter; there are: {known}") for name in unknown]
+        )
+    return dict(request)
 
 
 def _named(name: str, value: Any) -> str:
@@ -287,7 +310,8 @@ def _record(body: PublishUserInteractionRequest, default_version: str) -> TurnRe
     """The body of a publish as the record that is stored; injected blocks are taken out of its texts."""
     interactions = []
     for item in body.interaction_data_list:
-        record = InteractionRecord(**item.model_dump(mode="json"))
+        values = item.model_dump(exclude={"tools_used"})
+        record = InteractionRecord(**values, tools_used=[snapshot(tool.model_dump()) for tool in item.tools_used])
         record.content = strip_injected(record.content)
         interactions.append(record)
     return TurnRecord(

@@ -33,11 +33,14 @@ from reflexio_store.models import (
 )
 
 _COLD_SECONDS = 5.0  # opening the home (once) is not part of a recall's time limit
+_FIRST_SECONDS = 1.0
 _MAX_QUERY = 2_000
 
 
 class RetrievalApi(Core):
     """The part of the client that finds what fits."""
+
+    _recalled_before = False
 
     def search(
         self,
@@ -55,6 +58,9 @@ class RetrievalApi(Core):
         search_mode: SearchMode | None = None,
         request_id: str | None = None,
         session_id: str | None = None,
+        enable_reformulation: bool = False,
+        enable_agent_answer: bool = False,
+        interaction_id: int | None = None,
     ) -> UnifiedSearchResponse:
         """Profiles, user playbooks and agent playbooks that match ``query``, each list best first.
 
@@ -66,17 +72,21 @@ class RetrievalApi(Core):
             playbook_name: Only playbooks of this name.
             user_id: Whose profiles and playbooks. Without one, only agent playbooks are searched.
             source: Only learnings from this source.
-            tags: Only learnings with one of these tags.
+            tags: Only learnings with all of these tags.
             entity_types: Which kinds; None: all three.
             agent_playbook_status_filter: Which approvals; None: approved ones only.
             conversation_history: Accepted for compatibility.
             search_mode: Only full text is had here: others are answered with it, and ``degraded`` says so.
             request_id: Accepted for compatibility.
             session_id: Accepted for compatibility.
+            enable_reformulation: Accepted for compatibility: the query is taken as it is.
+            enable_agent_answer: Accepted for compatibility.
+            interaction_id: Accepted for compatibility.
 
         Raises:
             InvalidInputError: An argument is unusable.
         """
+        del enable_reformulation, enable_agent_answer, interaction_id
         statuses = agent_playbook_status_filter
         wanted = checked(
             UnifiedSearchRequest, query=query, top_k=top_k, threshold=threshold, agent_version=agent_version,
@@ -139,17 +149,20 @@ class RetrievalApi(Core):
             agent_version: Playbooks of this version; None: the scope's, else the setting.
             top_k: Most learnings of one kind; None: the setting ``recall_top_k`` (5).
             token_budget: Most tokens of the block; None: the setting ``recall_tokens`` (400).
-            timeout: Seconds at most; None: the setting ``recall_timeout`` (0.05).
+            timeout: Seconds at most; None: the setting ``recall_timeout`` (0.05), and a second for the first recall.
 
         Raises:
             InvalidInputError: ``query`` is not text.
         """
-        future = self._asked(query, user_id, agent_version, top_k, token_budget)
-        try:
-            found = future.result(self.settings.recall_timeout if timeout is None else timeout)
-        except Late:
-            found = _late(future)
-        return _noted(found)
+        self._check_query(query)
+        with guard("recalling"):
+            future = self._asked(query, user_id, agent_version, top_k, token_budget)
+            try:
+                found = future.result(self._limit(timeout))
+            except Late:
+                found = _late(future)
+            return _noted(found)
+        return Recall(reason="error")
 
     async def recall_async(
         self,
@@ -163,13 +176,15 @@ class RetrievalApi(Core):
         timeout: float | None = None,  # noqa: ASYNC109 - the same arguments as recall()
     ) -> Recall:
         """:meth:`recall` that does not block the event loop."""
-        future = self._asked(query, user_id, agent_version, top_k, token_budget)
-        limit = self.settings.recall_timeout if timeout is None else timeout
-        try:
-            found = await asyncio.wait_for(asyncio.shield(asyncio.wrap_future(future)), limit)
-        except TimeoutError:
-            found = _late(future)
-        return _noted(found)
+        self._check_query(query)
+        with guard("recalling"):
+            future = self._asked(query, user_id, agent_version, top_k, token_budget)
+            try:
+                found = await asyncio.wait_for(asyncio.shield(asyncio.wrap_future(future)), self._limit(timeout))
+            except TimeoutError:
+                found = _late(future)
+            return _noted(found)
+        return Recall(reason="error")
 
     def inject(
         self,
@@ -196,11 +211,14 @@ class RetrievalApi(Core):
             token_budget: Most tokens of the block.
             timeout: Seconds at most.
         """
-        found = self.recall(
-            _asked_by(messages, placement), user_id=user_id, session_id=session_id, agent_version=agent_version,
-            token_budget=token_budget, timeout=timeout,
-        )  # fmt: skip
-        return inject_block(messages, found.text, placement)
+        _check_placement(placement)
+        with guard("injecting"):
+            found = self.recall(
+                latest_user_text(messages), user_id=user_id, session_id=session_id, agent_version=agent_version,
+                token_budget=token_budget, timeout=timeout,
+            )  # fmt: skip
+            return inject_block(messages, found.text, placement)
+        return messages  # type: ignore[return-value]  # what cannot be read is handed back as it is
 
     async def inject_async(
         self,
@@ -214,19 +232,32 @@ class RetrievalApi(Core):
         timeout: float | None = None,  # noqa: ASYNC109
     ) -> list[Any]:
         """:meth:`inject` that does not block the event loop."""
-        found = await self.recall_async(
-            _asked_by(messages, placement), user_id=user_id, session_id=session_id, agent_version=agent_version,
-            token_budget=token_budget, timeout=timeout,
-        )  # fmt: skip
-        return inject_block(messages, found.text, placement)
+        _check_placement(placement)
+        with guard("injecting"):
+            found = await self.recall_async(
+                latest_user_text(messages), user_id=user_id, session_id=session_id, agent_version=agent_version,
+                token_budget=token_budget, timeout=timeout,
+            )  # fmt: skip
+            return inject_block(messages, found.text, placement)
+        return messages  # type: ignore[return-value]  # what cannot be read is handed back as it is
+
+    def _limit(self, timeout: float | None) -> float:
+        """Seconds for a recall. The first of a client, which has everything to load, is given a second unless told."""
+        if timeout is not None:
+            return timeout
+        first, self._recalled_before = not self._recalled_before, True
+        return max(_FIRST_SECONDS, self.settings.recall_timeout) if first else self.settings.recall_timeout
+
+    def _check_query(self, query: object) -> None:
+        if not isinstance(query, str):
+            raise InvalidInputError("The call was refused", [("query", f"must be text, not {type(query).__name__}")])
 
     def _asked(
         self, query: str, user_id: str | None, agent_version: str | None, top_k: int | None, token_budget: int | None
     ) -> Future[Recall]:
-        if not isinstance(query, str):
-            raise InvalidInputError("The call was refused", [("query", f"must be text, not {type(query).__name__}")])
-        scope = current_session()
-        user = user_id or (scope.user_id if scope else "")
+        turn = current_turn()
+        scope = turn.scope if turn is not None else current_session()
+        user = str(user_id or "") or (scope.user_id if scope else "")
         if not user:
             count("recalls_without_user")
             warn("recall-no-user", "reflexio: a recall without user_id finds nothing personal. Name the user: "
@@ -236,15 +267,21 @@ class RetrievalApi(Core):
         most = settings.recall_top_k if top_k is None else top_k
         budget = settings.recall_tokens if token_budget is None else token_budget
         count("recalls")
+        if self.is_closed:
+            done: Future[Recall] = Future()
+            done.set_result(Recall(reason="closed"))
+            return done
         with guard("opening the store for a recall"):
             self._warm()
         context = contextvars.copy_context()
-        return self._threads().submit(context.run, self._recalled, query[:_MAX_QUERY], user, version, most, budget)
+        return self._recall_threads().submit(
+            context.run, self._recalled, query[:_MAX_QUERY], user, version, most, budget
+        )
 
     def _warm(self) -> None:
         """Open the home, once, outside of the time limit of the recall that happens to be the first."""
         if self._opened is None:
-            self._threads().submit(self._open).result(_COLD_SECONDS)
+            self._recall_threads().submit(self._open).result(_COLD_SECONDS)
 
     def _recalled(self, query: str, user_id: str, agent_version: str, top_k: int, token_budget: int) -> Recall:
         with guard("recall"), span("reflexio.recall", "retrieval") as traced:
@@ -265,10 +302,9 @@ class RetrievalApi(Core):
         return Recall(reason="error")
 
 
-def _asked_by(messages: Sequence[Any], placement: Placement) -> str:
+def _check_placement(placement: str) -> None:
     if placement not in ("turn", "system"):
         raise InvalidInputError("The call was refused", [("placement", "must be 'turn' or 'system'")])
-    return latest_user_text(messages)
 
 
 def _late(future: Future[Recall]) -> Recall:

@@ -8,18 +8,22 @@ beside a spool owns it; a spool whose owner died is adopted by the next process.
 
 from __future__ import annotations
 
+import errno
 import os
 import struct
 import threading
 import zlib
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Final, Protocol
+from queue import SimpleQueue
+from typing import Any, Final, Protocol, TypeVar
 
 from reflexio_middleware.guard import count, warn
 from reflexio_store.ids import uuid7
 from reflexio_store.lockfile import LockFile
+
+R = TypeVar("R")
 
 HEADER: Final = b"RFXSPL1\n"
 _FRAME: Final = struct.Struct("<II")
@@ -53,6 +57,39 @@ class Spool(Protocol):
         ...
 
 
+class _Gate:
+    """Lets one thread in at a time, and sends away a thread that is inside already, instead of having it wait for ever.
+
+    That is no recursion of ours: the garbage collector may close a generator of the host, and so end its turn, between
+    any two of our own steps. What it brings is left at the gate and taken in later.
+    """
+
+    __slots__ = ("_inside", "_lock", "left")
+
+    def __init__(self) -> None:
+        self._lock = threading.RLock()
+        self._inside = False
+        self.left: SimpleQueue[bytes] = SimpleQueue()
+
+    def run(self, work: Callable[..., R], *args: Any) -> R | None:
+        """``work(*args)``, by one thread at a time; None, and not done, for the thread that is inside."""
+        with self._lock:
+            if self._inside:
+                return None
+            self._inside = True
+            try:
+                return work(*args)
+            finally:
+                self._inside = False
+
+
+def _take_in(gate: _Gate, append: Callable[[bytes], bool]) -> None:
+    """Append what the garbage collector left at the gate."""
+    while not gate.left.empty():
+        if not append(gate.left.get_nowait()):
+            count("turns_refused")
+
+
 class MemorySpool:
     """A spool that lasts as long as the process: for in-memory homes, and where no folder can be written."""
 
@@ -60,38 +97,48 @@ class MemorySpool:
         self._records: deque[bytes] = deque()
         self._bytes = 0
         self._max = max_bytes
-        self._lock = threading.Lock()
+        self._gate = _Gate()
 
     @property
     def pending(self) -> int:
         """Records waiting."""
-        return len(self._records)
+        return len(self._records) + self._gate.left.qsize()
 
     def append(self, payload: bytes) -> bool:
         """Keep a record in memory."""
-        with self._lock:
-            if self._bytes + len(payload) > self._max:
-                return False
-            self._records.append(payload)
-            self._bytes += len(payload)
+        taken = self._gate.run(self._take, payload)
+        if taken is None:
+            self._gate.left.put(payload)
+        return taken is not False
+
+    def _take(self, payload: bytes) -> bool:
+        if self._bytes + len(payload) > self._max:
+            return False
+        self._records.append(payload)
+        self._bytes += len(payload)
         return True
 
     def read(self, limit: int, max_bytes: int = 8_000_000) -> list[bytes]:
         """The oldest records."""
-        with self._lock:
-            found: list[bytes] = []
-            for payload in self._records:
-                if len(found) >= limit or (found and max_bytes < len(payload)):
-                    break
-                found.append(payload)
-                max_bytes -= len(payload)
-            return found
+        _take_in(self._gate, self.append)
+        return self._gate.run(self._oldest, limit, max_bytes) or []
+
+    def _oldest(self, limit: int, max_bytes: int) -> list[bytes]:
+        found: list[bytes] = []
+        for payload in self._records:
+            if len(found) >= limit or (found and max_bytes < len(payload)):
+                break
+            found.append(payload)
+            max_bytes -= len(payload)
+        return found
 
     def forget(self, amount: int) -> None:
         """Drop the oldest records."""
-        with self._lock:
-            for _ in range(amount):
-                self._bytes -= len(self._records.popleft())
+        self._gate.run(self._drop, amount)
+
+    def _drop(self, amount: int) -> None:
+        for _ in range(amount):
+            self._bytes -= len(self._records.popleft())
 
     def close(self) -> None:
         """Nothing is held."""
@@ -118,39 +165,44 @@ class FileSpool:
         self._max = max_bytes
         self._size = self._start = len(HEADER)
         self._pending = 0
-        self._lock = threading.Lock()
+        self._gate = _Gate()
 
     @property
     def pending(self) -> int:
         """Records waiting."""
-        return self._pending
+        return self._pending + self._gate.left.qsize()
 
     def append(self, payload: bytes) -> bool:
         """Keep a record on disk: one ``write`` of the operating system, no sync."""
-        record = _FRAME.pack(len(payload), zlib.crc32(payload)) + payload
-        with self._lock:
-            if self._fd < 0 or self._size - self._start + len(record) > self._max:
-                return False
-            try:
-                written = os.write(self._fd, record)
-                if written != len(record):
-                    os.ftruncate(self._fd, self._size)
-                    return False
-            except OSError as error:
-                count("spool_errors")
-                warn("spool", "reflexio: the spool %s cannot be written (%s)", self.path, error)
-                return False
-            self._size += len(record)
-            self._pending += 1
+        taken = self._gate.run(self._write, _FRAME.pack(len(payload), zlib.crc32(payload)) + payload)
+        if taken is None:
+            self._gate.left.put(payload)
+        return taken is not False
+
+    def _write(self, record: bytes) -> bool:
+        if self._fd < 0 or self._size - self._start + len(record) > self._max:
+            return False
+        try:
+            written = os.write(self._fd, record)
+            if written != len(record):
+                os.ftruncate(self._fd, self._size)
+                raise OSError(errno.ENOSPC, "only a part of it could be written")
+        except OSError as error:
+            count("spool_errors")
+            warn("spool", "reflexio: the spool %s cannot be written (%s)", self.path, error)
+            return False
+        self._size += len(record)
+        self._pending += 1
         return True
 
     def read(self, limit: int, max_bytes: int = 8_000_000) -> list[bytes]:
         """The oldest records. A damaged one ends the reading: it and what follows are set aside and counted."""
-        with self._lock:
-            end, start = self._size, self._start
+        _take_in(self._gate, self.append)
+        end, start = self._size, self._start
         found: list[bytes] = []
         while start < end and len(found) < limit:
-            length, checksum = _FRAME.unpack(self._at(start, _FRAME.size))
+            frame = self._at(start, _FRAME.size)
+            length, checksum = _FRAME.unpack(frame) if len(frame) == _FRAME.size else (0, -1)
             if found and length > max_bytes:
                 break
             payload = self._at(start + _FRAME.size, length)
@@ -170,35 +222,44 @@ class FileSpool:
         broken.write_bytes(self._at(start, end - start))
         count("spool_damaged")
         warn("spool-damaged", "reflexio: a damaged part of the spool was set aside in %s", broken)
-        with self._lock:
-            self._start = end
-            self._pending = 0
+        self._gate.run(self._skip_to, end)
         return []
+
+    def _skip_to(self, end: int) -> None:
+        self._start, self._pending = end, 0
+        at = end
+        while len(frame := self._at(at, _FRAME.size)) == _FRAME.size:
+            at += _FRAME.size + int(_FRAME.unpack(frame)[0])
+            self._pending += 1
 
     def forget(self, amount: int) -> None:
         """Drop the oldest records; the file shrinks when all are gone, or when much of it is."""
-        with self._lock:
-            for _ in range(amount):
-                length, _checksum = _FRAME.unpack(self._at(self._start, _FRAME.size))
-                self._start += _FRAME.size + length
-                self._pending -= 1
-            if self._start >= self._size:
-                os.ftruncate(self._fd, len(HEADER))
-                self._size = self._start = len(HEADER)
-            elif self._start >= _COMPACT_BYTES and self._start * 2 > self._size:
-                self._compact()
+        self._gate.run(self._drop, amount)
+
+    def _drop(self, amount: int) -> None:
+        for _ in range(amount):
+            length, _checksum = _FRAME.unpack(self._at(self._start, _FRAME.size))
+            self._start += _FRAME.size + length
+            self._pending -= 1
+        if self._start >= self._size:
+            os.ftruncate(self._fd, len(HEADER))
+            self._size = self._start = len(HEADER)
+        elif self._start >= _COMPACT_BYTES and self._start * 2 > self._size:
+            self._compact()
 
     def _compact(self) -> None:
         """Write what waits into a new file and put it in the place of this one, in one step."""
         fresh = self.path.with_suffix(".compacting")
-        flags = os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_APPEND | getattr(os, "O_BINARY", 0)
-        fd = os.open(fresh, flags, 0o600)
-        os.write(fd, HEADER)
-        at = self._start
-        while at < self._size:
-            piece = self._at(at, min(1 << 20, self._size - at))
-            os.write(fd, piece)
-            at += len(piece)
+        try:
+            with open(fresh, "wb", opener=lambda name, flags: os.open(name, flags, 0o600)) as file:
+                file.write(HEADER)
+                for at in range(self._start, self._size, 1 << 20):
+                    file.write(self._at(at, min(1 << 20, self._size - at)))
+            fd = os.open(fresh, os.O_RDWR | os.O_APPEND | getattr(os, "O_BINARY", 0))
+        except OSError:  # no room for a second file: this one goes on as it is
+            count("spool_errors")
+            fresh.unlink(missing_ok=True)
+            return
         os.replace(fresh, self.path)
         os.close(self._fd)
         self._reader.close()
@@ -207,15 +268,18 @@ class FileSpool:
 
     def close(self) -> None:
         """Let go of the files. An empty spool is removed; another stays for the next process."""
-        with self._lock:
-            if self._fd < 0:
-                return
-            os.close(self._fd)
-            self._reader.close()
-            self._fd = -1
-            if not self._pending:
-                self.path.unlink(missing_ok=True)
-            self._lockfile.release(remove=not self._pending)
+        _take_in(self._gate, self.append)
+        self._gate.run(self._close)
+
+    def _close(self) -> None:
+        if self._fd < 0:
+            return
+        os.close(self._fd)
+        self._reader.close()
+        self._fd = -1
+        if not self._pending:
+            self.path.unlink(missing_ok=True)
+        self._lockfile.release(remove=not self._pending)
 
     def abandon_after_fork(self) -> None:
         """In a forked child: close the parent's files without touching the parent's lock."""
@@ -261,7 +325,13 @@ def orphans(folder: Path) -> Iterator[OrphanSpool]:
     """The spools in ``folder`` whose owner is gone, each locked by this process until it is removed or released."""
     for path in sorted(folder.glob("*.spool")):
         lockfile = LockFile(path.with_suffix(".lock"))
-        if not lockfile.acquire():
+        try:
+            taken = lockfile.acquire()
+        except OSError as error:
+            count("spools_unreadable")
+            warn("orphan", "reflexio: the spool %s cannot be looked at (%s): whose is it?", path, error)
+            continue
+        if not taken:
             continue
         if path.exists():
             yield OrphanSpool(path, lockfile)

@@ -60,6 +60,7 @@ class Delivery:
         learn_after: Seconds after a turn at which its session is learned from; None: never.
         on_stored: Called after each batch that was stored.
         max_bytes: Bound of the spool.
+        adopt_every: Seconds after which spools of processes that died meanwhile are looked for again.
     """
 
     def __init__(
@@ -72,6 +73,7 @@ class Delivery:
         learn_after: float | None = 0.0,
         on_stored: Callable[[], None] | None = None,
         max_bytes: int = MAX_BYTES,
+        adopt_every: float = 60.0,
     ) -> None:
         self._open_store = open_store
         self._folder = folder
@@ -80,12 +82,14 @@ class Delivery:
         self._learn_after = learn_after
         self._on_stored = on_stored
         self._max_bytes = max_bytes
+        self._adopt_every = adopt_every
         self._closed = False
         self._reset()
         protect(self)
 
     def _reset(self) -> None:
-        self._starting = threading.Lock()
+        self._starting = threading.RLock()  # the garbage collector may end a turn while this very thread is inside
+        self._launching = False
         self._resting = False
         self._changed = threading.Condition()
         self._spool: Spool | None = None
@@ -97,6 +101,7 @@ class Delivery:
         self._gathered_bytes = 0
         self._failures = 0
         self._adopted = False
+        self._adopt_next = 0.0
         self.last_error = ""
 
     @property
@@ -130,7 +135,10 @@ class Delivery:
         if self._spool is None:
             with self._starting:
                 if self._spool is None:
-                    self._spool = self._new_spool()
+                    made = self._new_spool()
+                    self._spool = self._spool or made
+                    if self._spool is not made:
+                        made.close()
         return self._spool
 
     def _new_spool(self) -> Spool:
@@ -145,14 +153,27 @@ class Delivery:
 
     def start(self) -> None:
         """Start the writer thread if there is none; it adopts the spools of dead processes."""
-        if self._thread is None or not self._thread.is_alive():
-            with self._starting:
-                if (self._thread is None or not self._thread.is_alive()) and not self._closed:
-                    self._thread = threading.Thread(target=self._run, name="reflexio-writer", daemon=True)
-                    self._thread.start()
+        if self._is_running():
+            return
+        with self._starting:
+            if self._launching:
+                return
+            self._launching = True
+            try:
+                if not self._closed and not self._is_running():
+                    thread = threading.Thread(target=self._run, name="reflexio-writer", daemon=True)
+                    thread.start()
+                    self._thread = thread
+            except RuntimeError:  # the interpreter is ending: what was taken is in the spool, for the next process
+                count("turns_left_in_spool")
+            finally:
+                self._launching = False
+
+    def _is_running(self) -> bool:
+        return self._thread is not None and self._thread.is_alive()
 
     def _wake(self) -> None:
-        if self._thread is None or not self._thread.is_alive():
+        if not self._is_running():
             self.start()
         with self._changed:
             self._changed.notify_all()
@@ -182,6 +203,7 @@ class Delivery:
                 left = deadline - time.monotonic()
                 if left <= 0:
                     return waiting
+                self.start()  # a writer that died meanwhile is replaced
                 self._changed.wait(min(left, 0.5))
             return self._missing(awaited)
 
@@ -192,18 +214,24 @@ class Delivery:
         """Flush, stop the thread and let go of the spool; what still waits stays on disk. How many still wait."""
         if self._closed:
             return 0
+        deadline = time.monotonic() + timeout
         remaining = self.flush(timeout) if self.pending else 0
         self._closed = True
         with self._changed:
             self._stop = True
             self._changed.notify_all()
         if self._thread is not None and self._thread is not threading.current_thread():
-            self._thread.join(timeout=max(0.2, min(timeout, 2.0)))
-        if self._spool is not None and (self._thread is None or not self._thread.is_alive()):
+            self._thread.join(timeout=max(0.1, deadline - time.monotonic()))
+        if self._spool is not None and not self._is_running():
             self._spool.close()
         return remaining
 
     def _run(self) -> None:
+        self._work()
+        if self._spool is not None:  # whoever closes does not wait for ever for a store that does not answer
+            self._spool.close()
+
+    def _work(self) -> None:
         while not self._stop:
             done = False
             with guard("storing turns"):
@@ -216,7 +244,7 @@ class Delivery:
                     continue
                 self._idle = True  # set before looking: a turn that comes from here on wakes this thread
                 if not self.pending:
-                    self._pause(60.0)
+                    self._pause(self._adopt_every)
                 self._idle = False
                 self._gather()
 
@@ -241,9 +269,10 @@ class Delivery:
         """Adopt, then store one batch; False if the store could not be reached."""
         try:
             store = self._open_store()
-            if not self._adopted:
+            if time.monotonic() >= self._adopt_next:
                 self._adopt(store)
                 self._adopted = True
+                self._adopt_next = time.monotonic() + self._adopt_every
             spool = self._spool
             self._gathered_bytes = 0
             batch = spool.read(BATCH) if spool and spool.pending else []
@@ -290,14 +319,22 @@ class Delivery:
         if self._folder is None:
             return
         note: dict[str, Any] = {"error": str(error), "turn": payload.decode("utf-8", "replace")}
-        with (self._folder / DEAD_LETTERS).open("ab") as file:
-            file.write(orjson.dumps(note) + b"\n")
+        try:
+            with (self._folder / DEAD_LETTERS).open("ab") as file:
+                file.write(orjson.dumps(note) + b"\n")
+        except OSError as refused:  # it must not hold up the turns behind it
+            count("dead_letters_lost")
+            warn("dead-letter-lost", "reflexio: the turn set aside could not be written down (%s)", refused)
 
     def _adopt(self, store: Requests) -> None:
         if self._folder is None or not self._folder.is_dir():
             return
         for orphan in orphans(self._folder):
-            self._drain(store, orphan)
+            try:
+                self._drain(store, orphan)
+            except OSError as error:  # another user's, or damaged: it must not hold up our own turns
+                count("spools_unreadable")
+                warn("orphan", "reflexio: the spool %s of an ended process cannot be read (%s)", orphan.path, error)
 
     def _drain(self, store: Requests, orphan: OrphanSpool) -> None:
         batch: list[bytes] = []

@@ -76,7 +76,8 @@ class LLMExtractor:
         self._max_chars = max(500, max_session_chars)
         self._form = 0
         self._steady = True  # until the model turns out to take no temperature
-        self._prompt = files("reflexio_middleware.learning").joinpath("prompts", "extract.v1.md").read_text(encoding="utf-8")
+        prompts = files("reflexio_middleware.learning").joinpath("prompts")
+        self._prompt = prompts.joinpath("extract.v1.md").read_text(encoding="utf-8")
         try:
             self._client = openai.OpenAI(
                 base_url=base_url, api_key=_key(base_url, api_key), timeout=timeout, max_retries=max_retries

@@ -9,27 +9,40 @@ from __future__ import annotations
 import dataclasses
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Final
 
 from reflexio_middleware.guard import count, guard, warn
 from reflexio_middleware.learning.extractor import Extractor, SessionView
+from reflexio_middleware.tracing import span
 from reflexio_store.contract import Applied, Job, JobState, Store
-from reflexio_store.errors import ExtractionError, ReflexioError
+from reflexio_store.errors import ExtractionError, ReflexioError, StoreUnavailableError
 from reflexio_store.forking import protect
 from reflexio_store.models import LearningQuery, UserPlaybook, UserProfile
 
 LEARN: Final = "learn"
 """Kind of the jobs that learn from a session; their key is the session id."""
-LEASE_SECONDS: Final = 900.0
+LEASE_SECONDS: Final = 60.0
+"""How long a job stays with a process that says nothing more of it; it is renewed while the extractor works."""
 MAX_ATTEMPTS: Final = 6
 _POLL_SECONDS: Final = 5.0
 _BACKOFF_SECONDS: Final = (1.0, 5.0, 30.0, 120.0, 600.0)
 _KNOWN: Final = 500
+_QUIET_SECONDS: Final = 0.2
+_MAX_QUIET_SECONDS: Final = 2.0
+_REST: Final = 3.0
+"""How often the processor time of a job the thread rests after it, while turns keep coming."""
+_LAST_SECONDS: Final = 0.5
+"""How long closing lets the thread go on with what is due."""
+_END_SECONDS: Final = 0.05
 
 
 class LearningWorker:
     """Runs an extractor over the sessions that are due.
+
+    The thread shares one interpreter lock with the agent, so it works when no turn has been stored for a moment
+    (0.2 s; where turns keep coming, after 2 s all the same), unless somebody waits for what is learned.
 
     Args:
         open_store: Gives the store.
@@ -48,9 +61,12 @@ class LearningWorker:
         self._changed = threading.Condition()
         self._thread: threading.Thread | None = None
         self._woken = False
+        self._polling = False
+        self._waiters = 0
+        self._at_hand: Job | None = None
 
     def wake(self) -> None:
-        """Look for due jobs now; starts the thread if there is none."""
+        """Look for due jobs soon (at once, while somebody waits); starts the thread if there is none."""
         if self._closed:
             return
         with self._starting:
@@ -62,46 +78,100 @@ class LearningWorker:
             self._changed.notify_all()
 
     def wait(self, timeout: float, *, user_id: str | None = None, session_id: str | None = None) -> list[JobState]:
-        """Wait until nothing is due or running (of one session, where it is named), at most ``timeout`` seconds.
+        """Wait until nothing is due, or at work here, at most ``timeout`` seconds; which jobs still are.
 
-        Returns the jobs that are still due or running.
+        Where a session is named, wait for its job even if another process has it.
         """
         deadline = time.monotonic() + timeout
-        while True:
-            open_jobs = self._open_jobs(user_id, session_id)
-            left = deadline - time.monotonic()
-            if not open_jobs or left <= 0 or self._closed:
-                return open_jobs
-            self.wake()
+        with self._waiting():
+            while True:
+                open_jobs = self._open_jobs(user_id, session_id)
+                left = deadline - time.monotonic()
+                if not open_jobs or left <= 0 or self._closed:
+                    return open_jobs
+                self.wake()
+                with self._changed:
+                    self._changed.wait(min(left, 0.05))
+
+    @contextmanager
+    def _waiting(self) -> Iterator[None]:
+        with self._changed:
+            self._waiters += 1
+            self._changed.notify_all()
+        try:
+            yield
+        finally:
             with self._changed:
-                self._changed.wait(min(left, 0.05))
+                self._waiters -= 1
 
     def _open_jobs(self, user_id: str | None, session_id: str | None) -> list[JobState]:
         now = time.time_ns() // 1000
         states = self._open_store().job_states(LEARN, user_id=user_id, key=session_id, states=("ready", "running"))
-        return [state for state in states if state.state == "running" or state.due_us <= now]
+        mine = self._at_hand
+        here = (mine.user_id, mine.key) if mine else None
+        return [
+            state
+            for state in states
+            if (state.due_us <= now if state.state == "ready" else session_id or (state.user_id, state.key) == here)
+        ]
 
     def close(self, timeout: float) -> None:
-        """Stop after the job at hand; waits at most ``timeout`` seconds for it."""
-        self._closed = True
-        with self._changed:
+        """Stop when nothing is due, or after the job at hand; waits at most ``timeout`` seconds for it."""
+        deadline = time.monotonic() + timeout
+        with self._waiting(), self._changed:
+            self._changed.wait_for(self._at_rest, min(timeout, _LAST_SECONDS))
+            self._closed = True
             self._changed.notify_all()
         if self._thread is not None and self._thread is not threading.current_thread():
-            self._thread.join(timeout)
+            self._thread.join(max(_END_SECONDS, deadline - time.monotonic()))
+        held = self._at_hand
+        if held is not None:
+            with guard("giving a job back"):
+                self._open_store().fail_job(held, "its process ended", retry_after=0.0)
         close = getattr(self._extractor, "close", None)
         if close is not None:
             close()
 
     def _run(self) -> None:
         while not self._closed:
-            worked = False
+            began, worked = time.thread_time(), False
             with guard("learning"):
                 worked = self.run_one()
+            spent = time.thread_time() - began
+            pause = 0.0 if worked or self._closed else self._pause()
             with self._changed:
-                self._changed.notify_all()
-                if not worked and not self._woken and not self._closed:
-                    self._changed.wait(self._pause())
+                if worked:
+                    self._rest(spent)
+                else:
+                    self._poll(pause)
+                    self._gather()
                 self._woken = False
+
+    def _poll(self, pause: float) -> None:
+        """Wait until a job is due, or somebody calls."""
+        if self._woken or self._closed:
+            return
+        self._polling = True
+        self._changed.notify_all()
+        self._changed.wait(pause)
+        self._polling = False
+
+    def _gather(self) -> None:
+        """Wait while turns keep being stored."""
+        latest = time.monotonic() + _MAX_QUIET_SECONDS
+        while self._woken and not (self._waiters or self._closed) and time.monotonic() < latest:
+            self._woken = False
+            self._changed.wait(_QUIET_SECONDS)
+
+    def _rest(self, spent: float) -> None:
+        """Leave the processor to the agent for a while, if it goes on."""
+        self._changed.notify_all()
+        if self._woken and not (self._waiters or self._closed):
+            self._woken = False
+            self._changed.wait(min(_MAX_QUIET_SECONDS, spent * _REST))
+
+    def _at_rest(self) -> bool:
+        return self._thread is None or not self._thread.is_alive() or (self._polling and not self._woken)
 
     def _pause(self) -> float:
         with guard("looking for the next job"):
@@ -112,12 +182,22 @@ class LearningWorker:
 
     def run_one(self) -> bool:
         """Take the job that has been due longest and do it; False if none is due."""
-        store = self._open_store()
+        try:
+            return self._take_one(self._open_store())
+        except StoreUnavailableError:
+            if self._closed:  # the home was closed over a job that took too long, and that was given back
+                return False
+            raise
+
+    def _take_one(self, store: Store) -> bool:
         job = store.claim_job(LEARN, lease_seconds=LEASE_SECONDS)
         if job is None:
             return False
+        self._at_hand = job
         try:
-            applied = self._learn(store, job)
+            with span("reflexio.learn", "learning") as traced, self._renewed(store, job):
+                applied = self._learn(store, job)
+                traced.note(**dataclasses.asdict(applied))
         except ExtractionError as error:
             self._failed(store, job, error, permanent=error.permanent)
         except ReflexioError as error:
@@ -128,7 +208,27 @@ class LearningWorker:
         else:
             store.finish_job(job, dataclasses.asdict(applied))
             count("sessions_learned")
+        finally:
+            self._at_hand = None
         return True
+
+    @contextmanager
+    def _renewed(self, store: Store, job: Job) -> Iterator[None]:
+        """Keep the job from others while it is worked on, however long a model takes."""
+        done = threading.Event()
+
+        def renew() -> None:
+            while not done.wait(LEASE_SECONDS / 3):
+                with guard("keeping a job"):
+                    store.extend_job(job, lease_seconds=LEASE_SECONDS)
+
+        keeper = threading.Thread(target=renew, name="reflexio-keeping", daemon=True)
+        keeper.start()
+        try:
+            yield
+        finally:
+            done.set()
+            keeper.join()
 
     def _learn(self, store: Store, job: Job) -> Applied:
         session = [data for data in store.read_session(job.user_id, job.key) if not data.request.evaluation_only]

@@ -6,6 +6,8 @@ import copy
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
+from reflexio_middleware.recall.render import OPEN
+
 Placement = Literal["turn", "system"]
 
 _USER = ("user", "human")
@@ -14,6 +16,8 @@ _SYSTEM = ("system", "developer")
 
 def latest_user_text(messages: Sequence[Any]) -> str:
     """The text of the last user message (``""`` if there is none): what a recall is asked with."""
+    if isinstance(messages, (str, bytes)):
+        raise TypeError("messages must be a list of chat messages, not text")
     at = _last(messages, _USER)
     return "" if at is None else _text(_content(messages[at]))
 
@@ -22,9 +26,9 @@ def inject_block(messages: Sequence[Any], block: str, placement: Placement = "tu
     """A new list in which ``block`` stands before the latest user message's text (``"turn"``), or at the end of the
     system message (``"system"``; one is put first if there is none). An empty block changes nothing."""
     made = list(messages)
-    if not block:
-        return made
     at = _last(made, _USER if placement == "turn" else _SYSTEM)
+    if not block or (at is not None and OPEN in _text(_content(made[at]))):
+        return made  # nothing fits, or a block stands there already
     if at is not None:
         made[at] = _with_block(made[at], block, first=placement == "turn")
     elif placement == "system":
@@ -37,7 +41,7 @@ def _role(message: Any) -> str:
         return str(message.get("role", ""))
     if isinstance(message, tuple):
         return str(message[0])
-    return str(getattr(message, "type", None) or getattr(message, "role", ""))
+    return str(getattr(message, "role", None) or getattr(message, "type", ""))
 
 
 def _content(message: Any) -> Any:
@@ -62,7 +66,8 @@ def _text(content: Any) -> str:
 def _joined(content: Any, block: str, *, first: bool) -> Any:
     if isinstance(content, str) or content is None:
         return "\n\n".join(part for part in ((block, content) if first else (content, block)) if part)
-    part = {"type": "text", "text": block}
+    kinds = [part.get("type") for part in content if isinstance(part, Mapping)]
+    part = {"type": "input_text" if "input_text" in kinds else "text", "text": block}
     return [part, *content] if first else [*content, part]
 
 

@@ -152,7 +152,7 @@ class Requests(Protocol):
         ...
 
     def delete_requests(self, request_ids: Sequence[str], *, user_id: str | None = None) -> Receipt:
-        """Delete requests, and the learnings that rested on them alone."""
+        """Delete requests, and the learnings that rested on them alone; what those had superseded is current again."""
         ...
 
     def delete_session(self, session_id: str, *, user_id: str | None = None) -> Receipt:
@@ -188,18 +188,25 @@ class Learnings(Protocol):
     def update_learning(
         self, kind: LearningKind, learning_id: str, fields: dict[str, Any], *, user_id: str | None = None
     ) -> bool:
-        """Change some fields of a learning; False if there is none of that id."""
+        """Change some fields of a learning; False if there is none of that id.
+
+        What it said before is not learned again from the same messages.
+        """
         ...
 
     def delete_learnings(self, kind: LearningKind, ids: Sequence[str] | None, *, user_id: str | None = None) -> int:
-        """Delete learnings by id (all of the kind, or of the user, where ``ids`` is None); how many were there."""
+        """Delete learnings by id (all of the kind, or of the user, where ``ids`` is None); how many were there.
+
+        They are not learned again from the same messages; what they had superseded is current again.
+        """
         ...
 
     def apply(self, user_id: str, changes: Sequence[Change]) -> Applied:
         """Apply an extractor's changes in one transaction.
 
         Evidence whose request is no longer stored is dropped; a change left without evidence is not applied. To
-        ``update`` adds to the evidence of the learning. ``retire`` marks it superseded.
+        ``update`` adds to the evidence of the learning. ``retire`` marks it superseded. Of two values of one slot the
+        one whose evidence is newer is current, whatever was applied first.
         """
         ...
 

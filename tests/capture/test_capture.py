@@ -15,6 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from reflexio_middleware import capture, current_turn, session, turn
+from reflexio_middleware.guard import raise_internal_errors
 from tests.conftest import ListSink
 
 
@@ -638,3 +639,22 @@ def test_a_tool_call_told_twice_is_kept_once(sink: ListSink) -> None:
     tools = [tool["tool_data"] for item in sink.only.interactions for tool in item.tools_used]
     assert tools == [{"input": {"n": 1}, "output": "one"}, {"input": {"n": 2}, "output": "two"}]
     assert sink.said == [[("user", "q"), ("assistant", ""), ("assistant", ""), ("assistant", "done")]]
+
+
+def test_a_turn_by_hand_takes_anything(sink: ListSink, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever is handed over, it does not raise; what cannot be kept is left out; off is off."""
+    with raise_internal_errors(enabled=False), turn(user_id="ann", metadata="abc") as made:  # type: ignore[arg-type]
+        made.user("q")
+        made.retrieved(None)  # type: ignore[arg-type]
+        made.retrieved([{"kind": "weird", "learning_id": ""}, {"kind": "profile"}])
+        made.add_read(None)  # type: ignore[arg-type]
+        made.answer_calls(None)  # type: ignore[arg-type]
+        for number in range(1200):
+            made.tool("t", number)
+        made.assistant("a")
+    assert sink.said == [[("user", "q"), ("assistant", "a")]]
+    assert (sink.only.user_id, len(sink.only.interactions[1].tools_used)) == ("ann", 1000)
+    monkeypatch.setenv("REFLEXIO_CAPTURE", "off")
+    with turn(user_id="ann") as made:
+        made.user("again")
+    assert len(sink.turns) == 1

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -80,6 +81,12 @@ def test_a_secret_is_masked_wherever_it_stands(client: ReflexioClient, tmp_path:
 def test_what_is_no_secret_stays(text: str) -> None:
     """Order numbers, dates, addresses and words that only sound secret are kept."""
     assert mask_secrets(text) == text
+
+
+@pytest.mark.parametrize("secret", [secret for secret in SECRETS if " " not in secret and "@" not in secret])
+def test_a_secret_in_escaped_text_is_masked(secret: str) -> None:
+    """JSON inside of text: an escaped line break before it hides nothing."""
+    assert secret not in mask_secrets(json.dumps({"note": f"key:\n{secret}\tend"}))
 
 
 @pytest.mark.parametrize("personal", PERSONAL)

@@ -166,7 +166,7 @@ def test_the_text_of_content_blocks_is_kept(memory: Memory, config: Config) -> N
     blocks = [{"type": "reasoning", "reasoning": "hm"}, {"type": "text", "text": "yes "}, {"type": "text", "text": "!"}]
     asked = HumanMessage([{"type": "text", "text": "Say yes"}, {"type": "image", "url": "https://x.test/y.png"}])
     model(AIMessage(content_blocks=blocks)).invoke([asked], config)
-    assert memory.turns() == [[("user", "Say yes\n[image]"), ("assistant", "yes !")]]
+    assert memory.turns() == [[("user", "Say yes\n[image: https://x.test/y.png]"), ("assistant", "yes !")]]
 
 
 def test_a_model_that_fails_is_a_turn_with_its_error(memory: Memory, config: Config) -> None:

@@ -228,7 +228,7 @@ class TestProcesses:
         store.close()
 
     @pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork")
-    def test_a_forked_child_gets_connections_of_its_own(self, tmp_path: Path) -> None:
+    def test_fork_3_a_forked_child_gets_connections_of_its_own(self, tmp_path: Path) -> None:
         """Both write through the store that the parent opened, also where another thread held its lock meanwhile."""
         said = answer(run(_FORKING, f"sqlite:///{tmp_path / 'home.db'}"))
         assert said.strip() == "8"

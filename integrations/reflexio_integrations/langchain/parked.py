@@ -12,6 +12,8 @@ import time
 from collections.abc import Sequence
 from typing import Any, Final
 
+from reflexio_middleware.capture.turn import Sink
+
 from .observed import Observed
 from .reading import results_at_end
 
@@ -63,6 +65,13 @@ class Parked:
             gone = [seen for seen in self._waiting if seen not in kept]
             self._waiting = kept
         return gone
+
+    def of_sink(self, sink: Sink) -> list[Observed]:
+        """Take out those whose turn goes to ``sink``."""
+        with self._lock:
+            found = [seen for seen in self._waiting if seen.turn.goes_to(sink)]
+            self._waiting = [seen for seen in self._waiting if seen not in found]
+        return found
 
 
 PARKED: Final = Parked()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from reflexio_middleware.capture.turn import TurnStatus
+from reflexio_middleware.capture.turn import Sink, TurnStatus, settle_turns_with
 
 from .join import join
 from .observed import Observed
@@ -45,6 +45,14 @@ def publish(seen: Observed, outputs: Any, error: BaseException | None = None, st
     if waiting or (seen.interrupted and seen.turn.status in ("completed", "partial")):
         status = "interrupted"
     seen.turn.finish(status)
+
+
+def _settle(sink: Sink) -> None:
+    for seen in PARKED.of_sink(sink):
+        publish(seen, None, status="interrupted")
+
+
+settle_turns_with(_settle)
 
 
 def _is_streaming(seen: Observed) -> bool:

@@ -67,7 +67,7 @@ class Runs:
             if run_id in self._runs or self._is_late(run_id, parent_id):
                 return None, []
             parent = self._runs.get(parent_id) if parent_id else None
-            parent = parent or self._around()
+            parent = parent or self.run_around()
             if parent is None and os.environ.get("REFLEXIO_CAPTURE") == "off":
                 return None, []
             if parent is not None:
@@ -105,10 +105,11 @@ class Runs:
 
     def turn_around(self) -> Turn | None:
         """The turn of the run that LangChain's own context says is around."""
-        run = self._around()
+        run = self.run_around()
         return run.observed.turn if run else None
 
-    def _around(self) -> Run | None:
+    def run_around(self) -> Run | None:
+        """The run that LangChain's own context says is around."""
         config = var_child_runnable_config.get()
         callbacks = config.get("callbacks") if config else None
         return self.get(callbacks.parent_run_id) if isinstance(callbacks, BaseCallbackManager) else None

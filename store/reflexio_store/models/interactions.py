@@ -66,7 +66,7 @@ class InteractionData(Value):
     ``role`` is free text, kept as given; an empty one becomes ``"User"``.
     """
 
-    created_at: int = Field(default_factory=lambda: int(time.time()), ge=0)
+    created_at: int = Field(default_factory=lambda: int(time.time()), ge=0, lt=2**53)
     role: str = Field(default="User", max_length=1000)
     content: Content = ""
     shadow_content: Content = ""

@@ -18,7 +18,7 @@ from .interactions import InteractionData, Value
 SOURCE_PATTERN: Final = r"^[a-z0-9][a-z0-9._:-]{0,127}$"
 """What a ``source`` looks like when it is not empty (wire fact)."""
 
-NonBlank = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1)]
+NonBlank = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=1000)]
 Source = Literal[""] | Annotated[str, StringConstraints(pattern=SOURCE_PATTERN)]
 
 _MAX_NAMES, _MAX_WARNINGS = 5, 20

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import datetime
+from datetime import date, datetime, time
 from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field, model_validator
@@ -16,12 +16,13 @@ ShortId = Annotated[str, Field(max_length=255)]
 
 
 def _time(value: Any) -> Any:
-    """Epoch numbers and ISO text become datetimes; one without a zone is read in the local zone (wire fact)."""
+    """Epoch numbers, dates and ISO text become datetimes; one without a zone is read in the local zone (wire fact)."""
+    if isinstance(value, str):
+        value = datetime.fromisoformat(value)
+    elif isinstance(value, date) and not isinstance(value, datetime):
+        value = datetime.combine(value, time.min)
     if isinstance(value, datetime) and value.tzinfo is None:
         return value.astimezone()
-    if isinstance(value, str):
-        parsed = datetime.fromisoformat(value)
-        return parsed.astimezone() if parsed.tzinfo is None else parsed
     return value
 
 

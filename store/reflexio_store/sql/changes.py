@@ -10,13 +10,13 @@ from sqlalchemy import Connection, RowMapping, and_, select
 from reflexio_store.contract import Applied, Change
 from reflexio_store.models import Evidence, ProfileTimeToLive, Status, UserPlaybook, UserProfile
 
+from .dismissals import is_dismissed
 from .kinds import PROFILES, Kind, kind_named
 from .learning_rows import add_evidence, evidence_of, insert_rows, interaction_ids, named, rewrite_row
 from .part import Part, chunks
+from .succession import settle, told_at
 from .tables import REQUEST
 
-SLOT: Final = "slot:"
-"""A tag that begins so names a fact that has one value, such as ``slot:name``: a new value supersedes the old one."""
 _KEPT: Final = frozenset(
     {"user_id", "profile_id", "user_playbook_id", "created_at", "last_modified_timestamp", "evidence", "status"}
 )
@@ -30,7 +30,8 @@ class Changes(Part):
         """Apply an extractor's changes in one transaction; the same changes twice change nothing more.
 
         An ``add`` that says what a current learning says already only adds to the evidence of that. One that says
-        what was superseded before, on no new evidence, is not revived.
+        what was superseded before, or deleted or reworded by hand, on no new evidence, is not revived. Of the values
+        of a slot the one told last is current, in whatever order they are learned.
         """
         with self._database.write() as connection:
             stored = _stored_requests(connection, user_id, changes)
@@ -68,12 +69,16 @@ class Changes(Part):
         for old in known:
             if old["status"] is None:
                 return self._confirm(connection, kind, old, evidence)
-        if _said_before(connection, kind, user_id, known, evidence):
+        repeated = _said_before(connection, kind, user_id, known, evidence)
+        if repeated or is_dismissed(connection, kind, user_id, row["sameness"], evidence):
             return Applied()
         dialect = self._database.dialect
+        name = str(row[kind.key])
+        add_evidence(connection, dialect, kind, user_id, name, evidence)
+        if kind.stamp not in learning.model_fields_set:  # the model's own is the time of this run
+            row[kind.stamp] = told_at(connection, kind, user_id, {name: 0})[name][0]
         insert_rows(connection, dialect, kind, [row])
-        add_evidence(connection, dialect, kind, user_id, str(row[kind.key]), evidence)
-        self._supersede(connection, kind, row)
+        settle(connection, dialect, kind, row)
         return _count(kind, "added")
 
     def _confirm(self, connection: Connection, kind: Kind, old: RowMapping, evidence: Sequence[Evidence]) -> Applied:
@@ -81,7 +86,9 @@ class Changes(Part):
         new = add_evidence(connection, dialect, kind, old["user_id"], str(old[kind.key]), evidence)
         if not new:
             return Applied()
-        rewrite_row(connection, dialect, kind, old, self._refreshed(kind, _with_origin(kind, dict(old), new)))
+        rewrite_row(
+            connection, dialect, kind, old, self._refreshed(connection, kind, _with_origin(kind, dict(old), new))
+        )
         return _count(kind, "updated")
 
     def _update(
@@ -101,8 +108,9 @@ class Changes(Part):
         row["sameness"] = kind.sameness(row)
         if row == dict(old):
             return Applied()
-        rewrite_row(connection, dialect, kind, old, self._refreshed(kind, row))
-        self._supersede(connection, kind, row)
+        row = self._refreshed(connection, kind, row)
+        rewrite_row(connection, dialect, kind, old, row)
+        settle(connection, dialect, kind, row)
         return _count(kind, "updated")
 
     def _retire(self, connection: Connection, kind: Kind, user_id: str, learning_id: str) -> Applied:
@@ -114,30 +122,14 @@ class Changes(Part):
         rewrite_row(connection, self._database.dialect, kind, old, {**old, "status": str(Status.SUPERSEDED)})
         return Applied(retired=1)
 
-    def _supersede(self, connection: Connection, kind: Kind, row: dict[str, Any]) -> None:
-        """Let a new value of a single-valued fact take the place of the old ones."""
-        dialect = self._database.dialect
-        for tag in (tag for tag in row["tags"] or () if tag.startswith(SLOT)):
-            others = [
-                kind.column("user_id") == row["user_id"],
-                kind.column("status").is_(None),
-                kind.column("sameness") != row["sameness"],
-                kind.column(kind.key) != row[kind.key],
-                dialect.has_tag(kind.column("tags"), tag),
-            ]
-            if "agent_version" in row:
-                others.append(kind.column("agent_version") == row["agent_version"])
-            gone = {"status": str(Status.SUPERSEDED), "superseded_by": str(row[kind.key])}
-            for old in connection.execute(select(kind.table).where(*others)).mappings().all():
-                rewrite_row(connection, dialect, kind, old, {**old, **gone})
-
-    def _refreshed(self, kind: Kind, row: dict[str, Any]) -> dict[str, Any]:
+    def _refreshed(self, connection: Connection, kind: Kind, row: dict[str, Any]) -> dict[str, Any]:
         if kind is not PROFILES:
             return row
-        now = self._now_seconds()
+        name = str(row[kind.key])
+        told = told_at(connection, kind, row["user_id"], {name: row[kind.stamp]})[name][0]
         lives = ProfileTimeToLive(row["profile_time_to_live"]).seconds
-        expires = row["expiration_timestamp"] if lives is None else now + lives
-        return {**row, "last_modified_timestamp": now, "expiration_timestamp": expires}
+        expires = row["expiration_timestamp"] if lives is None else told + lives
+        return {**row, "last_modified_timestamp": told, "expiration_timestamp": expires}
 
 
 def _given(change: Change) -> Sequence[Evidence]:

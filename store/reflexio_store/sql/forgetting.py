@@ -13,6 +13,7 @@ from sqlalchemy import ColumnElement, Connection, Table, and_, delete, select, t
 
 from reflexio_store.contract import Receipt
 
+from .dismissals import drop_dismissals
 from .kinds import PROFILES, USER_PLAYBOOKS
 from .learning_rows import remove_rows
 from .part import Part, chunks
@@ -49,6 +50,7 @@ class Forgetting(Part):
                 for kind in (PROFILES, USER_PLAYBOOKS)
             )
             connection.execute(delete(EVIDENCE).where(EVIDENCE.c.user_id == user_id))
+            drop_dismissals(connection, user_id)
             jobs = connection.execute(delete(JOB).where(JOB.c.user_id == user_id)).rowcount
             receipt = _sum(receipt, Receipt(profiles=profiles, user_playbooks=playbooks, jobs=jobs))
             self._compact(connection, receipt, thorough=True)

@@ -41,7 +41,9 @@ def insert_rows(connection: Connection, dialect: Dialect, kind: Kind, rows: Sequ
         dialect.text.put(connection, "learning", [kind.document(row) for row in rows])
 
 
-def rewrite_row(connection: Connection, dialect: Dialect, kind: Kind, old: RowMapping, new: dict[str, Any]) -> None:
+def rewrite_row(
+    connection: Connection, dialect: Dialect, kind: Kind, old: RowMapping | dict[str, Any], new: dict[str, Any]
+) -> None:
     """Put new values in the place of a row; ``new`` is the whole row."""
     connection.execute(update(kind.table).where(_same_row(kind, old)).values(new))
     if kind.document(new) != kind.document(old):
@@ -162,5 +164,5 @@ def _rests_on(kind: Kind, request_id: str) -> ColumnElement[bool]:
     return exists(select(1).select_from(EVIDENCE).where(same, _e.request_id == request_id))
 
 
-def _same_row(kind: Kind, row: RowMapping) -> ColumnElement[bool]:
+def _same_row(kind: Kind, row: RowMapping | dict[str, Any]) -> ColumnElement[bool]:
     return and_(kind.column(kind.owner) == row[kind.owner], kind.column(kind.key) == row[kind.key])

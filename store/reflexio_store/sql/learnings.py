@@ -13,6 +13,7 @@ from sqlalchemy import Connection, RowMapping, select, true
 from reflexio_store.errors import InvalidInputError
 from reflexio_store.models import AgentPlaybook, Evidence, Learning, LearningKind, LearningQuery, problems_of
 
+from .dismissals import dismiss
 from .kinds import KINDS, Kind, kind_named, kind_of
 from .learning_rows import (
     add_evidence,
@@ -25,6 +26,7 @@ from .learning_rows import (
     values_of,
 )
 from .part import Part, chunks
+from .succession import forget_rows
 
 _FIXED: Final = frozenset({"user_id", "profile_id", "user_playbook_id", "agent_playbook_id"})
 _LIFETIME: Final = frozenset({"content", "profile_time_to_live", "last_modified_timestamp"})
@@ -90,7 +92,8 @@ class LearningRecords(Part):
     ) -> bool:
         """Change some fields of a learning; False if there is none of that id.
 
-        A profile whose content changes counts as modified now, and its time to live begins anew.
+        A profile whose content changes counts as modified now, and its time to live begins anew. What it said before
+        is not learned again from the messages that it rested on.
 
         Raises:
             InvalidInputError: A field is unknown, fixed or unusable; or several users have that id and none is named.
@@ -103,7 +106,10 @@ class LearningRecords(Part):
             if old is None:
                 return False
             new = self._changed(which, values_of(connection, which, [old])[0], fields)
-            rewrite_row(connection, dialect, which, old, {**which.row(new), which.key: old[which.key]})
+            row = {**which.row(new), which.key: old[which.key]}
+            if row["sameness"] != old["sameness"] and not isinstance(new, AgentPlaybook):
+                dismiss(connection, dialect, which, named(which, [learning_id], old["user_id"]))
+            rewrite_row(connection, dialect, which, old, row)
             if "evidence" in fields and not isinstance(new, AgentPlaybook):
                 remove_evidence(connection, which, old["user_id"], [learning_id])
                 add_evidence(connection, dialect, which, old["user_id"], learning_id, new.evidence)
@@ -123,12 +129,18 @@ class LearningRecords(Part):
             raise InvalidInputError("The learning was not changed", problems_of(error)) from error
 
     def delete_learnings(self, kind: LearningKind, ids: Sequence[str] | None, *, user_id: str | None = None) -> int:
-        """Delete learnings by id (all of the kind, or of the user, where ``ids`` is None); how many were there."""
+        """Delete learnings by id (all of the kind, or of the user, where ``ids`` is None); how many were there.
+
+        They are not learned again from the messages that they rested on, and what they had superseded is current.
+        """
         which = kind_named(kind)
         owned = which.column("user_id") == user_id if which.personal and user_id is not None else true()
         conditions = [owned] if ids is None else [named(which, part, user_id) for part in chunks(ids)]
+        dialect = self._database.dialect
         with self._database.write() as connection:
-            return sum(remove_rows(connection, self._database.dialect, which, condition) for condition in conditions)
+            for condition in conditions:
+                dismiss(connection, dialect, which, condition)
+            return sum(forget_rows(connection, dialect, which, condition) for condition in conditions)
 
 
 def _placed(learning: Learning) -> _Placed:

@@ -15,7 +15,7 @@ Clock = Callable[[], int]
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND = timedelta(microseconds=1)
-_SECOND_US = 1_000_000
+SECOND_US = 1_000_000
 _CHUNK = 500
 
 
@@ -32,7 +32,7 @@ class Part:
         self._clock = clock
 
     def _now_seconds(self) -> int:
-        return self._clock() // _SECOND_US
+        return self._clock() // SECOND_US
 
 
 def microseconds(moment: datetime) -> int:
@@ -42,7 +42,7 @@ def microseconds(moment: datetime) -> int:
 
 def seconds_from(moment: datetime | None) -> int | None:
     """The first whole epoch second that is not before a moment: bounds whole seconds as the moment does."""
-    return None if moment is None else -(-microseconds(moment) // _SECOND_US)
+    return None if moment is None else -(-microseconds(moment) // SECOND_US)
 
 
 def chunks(items: Sequence[T], size: int = _CHUNK) -> Iterator[Sequence[T]]:

@@ -197,6 +197,18 @@ class EvidenceRow(Row, table=True):
     interaction_index: int = Field(primary_key=True)
 
 
+class DismissedRow(Row, table=True):
+    """One message that is not to teach again what was deleted or reworded by hand; see ``sameness`` of a profile."""
+
+    __tablename__ = "reflexio_dismissed"
+    __table_args__ = (Index("ix_reflexio_dismissed_request", "user_id", "request_id"),)
+    user_id: str = Field(primary_key=True)
+    kind: str = Field(primary_key=True)
+    sameness: str = Field(primary_key=True)
+    request_id: str = Field(primary_key=True)
+    interaction_index: int = Field(primary_key=True)
+
+
 class JobRow(Row, table=True):
     """A piece of work. ``token`` names the holder of a running job."""
 
@@ -245,4 +257,5 @@ PROFILE = _table(ProfileRow)
 USER_PLAYBOOK = _table(UserPlaybookRow)
 AGENT_PLAYBOOK = _table(AgentPlaybookRow)
 EVIDENCE = _table(EvidenceRow)
+DISMISSED = _table(DismissedRow)
 JOB = _table(JobRow)

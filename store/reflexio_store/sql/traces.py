@@ -12,19 +12,25 @@ from reflexio_store.contract import Receipt
 from reflexio_store.ids import interaction_id
 
 from .dialects import Dialect
+from .dismissals import drop_dismissals
 from .interactions import document_keys
 from .jobs import LEARN
 from .kinds import PROFILES, USER_PLAYBOOKS, Kind
-from .learning_rows import evidence_of, named, remove_rows
+from .learning_rows import evidence_of, named
 from .part import chunks
+from .succession import forget_rows
 from .tables import EVIDENCE, INTERACTION, JOB, REQUEST, SESSION
 
 _e = EVIDENCE.c
 
 
 def forget_requests(connection: Connection, dialect: Dialect, user_id: str, request_ids: Sequence[str]) -> Receipt:
-    """Delete requests of one user, their interactions and full text, and the learnings that rested on them alone."""
+    """Delete requests of one user, their interactions and full text, and the learnings that rested on them alone.
+
+    What those had superseded is current again.
+    """
     profiles, playbooks = _forget_evidence(connection, dialect, user_id, request_ids)
+    drop_dismissals(connection, user_id, request_ids)
     dialect.text.drop(connection, "interaction", document_keys(user_id, request_ids))
     interactions, requests = (
         connection.execute(
@@ -68,7 +74,7 @@ def _forget_evidence(
     for kind in (PROFILES, USER_PLAYBOOKS):
         left = evidence_of(connection, kind, user_id, list(touched[kind.name]))
         bare = [learning_id for learning_id in touched[kind.name] if learning_id not in left]
-        counts.append(sum(remove_rows(connection, dialect, kind, named(kind, ids, user_id)) for ids in chunks(bare)))
+        counts.append(sum(forget_rows(connection, dialect, kind, named(kind, ids, user_id)) for ids in chunks(bare)))
         _forget_origins(connection, kind, user_id, request_ids, {name: touched[kind.name][name] for name in left})
     return counts[0], counts[1]
 

@@ -110,6 +110,11 @@ def _learnings(operations: Operations) -> None:
         *(_text("user_id"), _text("kind"), _text("learning_id"), _text("request_id"), _whole("interaction_index")),
         sa.PrimaryKeyConstraint("user_id", "kind", "learning_id", "request_id", "interaction_index"),
     )
+    operations.create_table(
+        "reflexio_dismissed",
+        *(_text("user_id"), _text("kind"), _text("sameness"), _text("request_id"), _whole("interaction_index")),
+        sa.PrimaryKeyConstraint("user_id", "kind", "sameness", "request_id", "interaction_index"),
+    )
 
 
 def _jobs(operations: Operations) -> None:
@@ -143,6 +148,7 @@ _INDEXES = {
     },
     "agent_playbook": {"id": ["agent_playbook_id"]},
     "evidence": {"request": ["user_id", "request_id"]},
+    "dismissed": {"request": ["user_id", "request_id"]},
 }
 
 

@@ -1,0 +1,131 @@
+"""Which learning of a slot is current: the one told last, in whatever order they were learned.
+
+When a learning was told is when its newest message was; what has no message in the record goes by its own stamp, and
+so does what was changed by hand since.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from typing import Any, Final
+
+from sqlalchemy import ColumnElement, Connection, RowMapping, and_, select
+
+from reflexio_store.models import Status
+
+from .dialects import Dialect
+from .kinds import Kind
+from .learning_rows import evidence_of, named, remove_rows, rewrite_row
+from .part import SECOND_US, chunks
+from .tables import EVIDENCE, REQUEST
+
+SLOT: Final = "slot:"
+"""A tag that begins so names a fact that has one value, such as ``slot:name``: a new value supersedes the old one."""
+Moment = tuple[int, int, int]
+"""Epoch seconds; then, to tell apart what is within one second, the newest request's microseconds and the message."""
+
+_e, _r = EVIDENCE.c, REQUEST.c
+_CURRENT: Final[dict[str, Any]] = {"status": None, "superseded_by": None}
+
+
+def told_at(connection: Connection, kind: Kind, user_id: str, stamps: Mapping[str, int]) -> dict[str, Moment]:
+    """When learnings of one user were told, by id; ``stamps`` are their own (epoch seconds)."""
+    newest: dict[str, tuple[int, int]] = {}
+    for part in chunks(list(stamps)):
+        of_them = and_(_e.user_id == user_id, _e.kind == kind.name, _e.learning_id.in_(part))
+        stored = and_(_r.user_id == _e.user_id, _r.request_id == _e.request_id)
+        found = select(_e.learning_id, _r.created_at_us, _e.interaction_index).where(of_them, stored)
+        for name, at_us, index in connection.execute(found):
+            newest[name] = max(newest.get(name, (-1, -1)), (at_us, index))
+    told = {name: newest.get(name, (-1, -1)) for name in stamps}
+    return {name: (max(stamps[name], told[name][0] // SECOND_US), *told[name]) for name in stamps}
+
+
+def settle(connection: Connection, dialect: Dialect, kind: Kind, row: RowMapping | dict[str, Any]) -> None:
+    """Let a current row, stored with its evidence, supersede what its slots held before, or be superseded by it."""
+    rivals = _rivals(connection, dialect, kind, row)
+    if not rivals:
+        return
+    name = str(row[kind.key])
+    stamps = {key: rival[kind.stamp] for key, rival in rivals.items()} | {name: row[kind.stamp]}
+    told = told_at(connection, kind, row["user_id"], stamps)
+    newest = max(rivals, key=lambda key: told[key])
+    if told[newest] > told[name]:
+        rewrite_row(connection, dialect, kind, row, {**row, **_superseded(newest)})
+        return
+    for rival in rivals.values():
+        rewrite_row(connection, dialect, kind, rival, {**rival, **_superseded(name)})
+
+
+def forget_rows(connection: Connection, dialect: Dialect, kind: Kind, which: ColumnElement[bool]) -> int:
+    """Delete rows, and restore what they had superseded; how many there were."""
+    if not kind.personal:
+        return remove_rows(connection, dialect, kind, which)
+    columns = kind.column("user_id"), kind.column(kind.key), kind.column("superseded_by")
+    heirs: dict[str, dict[str, str | None]] = defaultdict(dict)
+    for user_id, key, heir in connection.execute(select(*columns).where(which)):
+        heirs[user_id][str(key)] = heir
+    count = remove_rows(connection, dialect, kind, which)
+    for user_id, gone in heirs.items():
+        _restore(connection, dialect, kind, user_id, gone)
+    return count
+
+
+def _restore(
+    connection: Connection, dialect: Dialect, kind: Kind, user_id: str, gone: Mapping[str, str | None]
+) -> None:
+    """Let what was superseded by rows that are gone follow their heirs, or be current where there is none."""
+    restored: list[str] = []
+    for row in _orphans(connection, kind, user_id, list(gone)):
+        heir = _heir(row["superseded_by"], gone)
+        changed = _CURRENT if heir is None else _superseded(heir)
+        rewrite_row(connection, dialect, kind, row, {**row, **changed})
+        if heir is None:
+            restored.append(str(row[kind.key]))
+    for name in restored:
+        row = connection.execute(select(kind.table).where(named(kind, [name], user_id))).mappings().one()
+        if row["status"] is None:  # not yet superseded by another one that was restored
+            settle(connection, dialect, kind, row)
+
+
+def _orphans(connection: Connection, kind: Kind, user_id: str, gone: Sequence[str]) -> list[RowMapping]:
+    found: list[RowMapping] = []
+    for part in chunks(gone):
+        theirs = and_(kind.column("user_id") == user_id, kind.column("superseded_by").in_(part))
+        superseded = kind.column("status") == str(Status.SUPERSEDED)
+        found += connection.execute(select(kind.table).where(theirs, superseded)).mappings().all()
+    founded = evidence_of(connection, kind, user_id, [str(row[kind.key]) for row in found])
+    return [row for row in found if str(row[kind.key]) in founded]
+
+
+def _heir(name: str | None, gone: Mapping[str, str | None]) -> str | None:
+    """The first that is not gone of those that superseded one another, beginning with ``name``."""
+    passed: set[str] = set()
+    while name is not None and name in gone and name not in passed:
+        passed.add(name)
+        name = gone[name]
+    return None if name in passed else name
+
+
+def _rivals(
+    connection: Connection, dialect: Dialect, kind: Kind, row: RowMapping | dict[str, Any]
+) -> dict[str, RowMapping]:
+    """The other current rows that hold a slot of this one."""
+    found: dict[str, RowMapping] = {}
+    for tag in (tag for tag in row["tags"] or () if tag.startswith(SLOT)):
+        others = [
+            kind.column("user_id") == row["user_id"],
+            kind.column("status").is_(None),
+            kind.column(kind.key) != row[kind.key],
+            dialect.has_tag(kind.column("tags"), tag),
+        ]
+        if "agent_version" in row:
+            others.append(kind.column("agent_version") == row["agent_version"])
+        rows = connection.execute(select(kind.table).where(*others)).mappings()
+        found |= {str(rival[kind.key]): rival for rival in rows}
+    return found
+
+
+def _superseded(by: str) -> dict[str, Any]:
+    return {"status": str(Status.SUPERSEDED), "superseded_by": by}
