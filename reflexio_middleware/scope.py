@@ -23,6 +23,7 @@ R = TypeVar("R")
 _EMPTY: Mapping[str, Any] = MappingProxyType({})
 _SOURCE = re.compile(r"[a-z0-9][a-z0-9._:-]{0,127}")
 _MAX_ID = 1000
+_NOTHING_NAMED = (None,) * 6
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,6 +74,9 @@ def derive(
     client: Any = None,
 ) -> Scope:
     """A scope that names what is given and inherits the rest of ``outer``; without a session id one is made."""
+    named = (session_id, user_id, agent_version, source, metadata, client)
+    if outer is not None and named == _NOTHING_NAMED:
+        return outer
     merged = dict(outer.metadata) if outer else {}
     if isinstance(metadata, Mapping):
         merged.update({str(name): value for name, value in metadata.items()})

@@ -70,8 +70,9 @@ class InputReader:
             named.pop(self._names[0], None)
         if self._choose is not None:
             return _messages(named.get(self._choose))
-        extra = args[len(self._names) :]
-        return _messages(_find({**named, **{f"*{at}": value for at, value in enumerate(extra)}}))
+        for at, value in enumerate(args[len(self._names) :]):
+            named[f"*{at}"] = value
+        return _messages(_find(named))
 
 
 def _parameters(fn: Callable[..., Any]) -> list[inspect.Parameter]:
@@ -121,6 +122,9 @@ def _inside(value: Any) -> Any:
 def _messages(value: Any) -> Given:
     if value is None:
         return Given()
+    if isinstance(value, str):
+        message = read_message(value)
+        return Given([message], message)
     if is_conversation(value):
         return Given(new_user_messages(value), read_message(value[-1]), value, len(value))
     if isinstance(value, Mapping) and not is_message(value):
@@ -245,15 +249,19 @@ def read_answer(value: Any, given: Given) -> list[Message]:
     """
     worked = [message for message in given.appended() if message.role != "system"]
     answer = _read_result(value, given)
+    if not worked:
+        return answer
     said = {(message.role, message.text) for message in worked if message.text}
-    if worked and any(message.tools for message in answer):
+    if any(message.tools for message in answer):
         return worked if any(message.tools for message in worked) else answer
     return worked + [message for message in answer if (message.role, message.text) not in said]
 
 
 def _read_result(value: Any, given: Given) -> list[Message]:
-    value = _unwrap(value)
-    if value is None or (isinstance(value, str) and not value):
+    value = value if isinstance(value, str) else _unwrap(value)
+    if isinstance(value, str):
+        return [Message("assistant", as_text(value), [])] if value else []
+    if value is None:
         return []
     if is_message(value) and not isinstance(value, tuple):
         message = read_message(value)

@@ -51,6 +51,8 @@ def strip_injected(text: str) -> str:
 
 def is_message(value: Any) -> bool:
     """Whether ``value`` is a chat message (plain text is not)."""
+    if isinstance(value, str):
+        return False
     if isinstance(value, Mapping):
         return isinstance(value.get("role"), str) and ("content" in value or "tool_calls" in value)
     if isinstance(value, tuple):
@@ -61,8 +63,8 @@ def is_message(value: Any) -> bool:
 def is_conversation(value: Any) -> bool:
     """Whether ``value`` is a list of chat messages (an empty list is not)."""
     return (
-        isinstance(value, Sequence)
-        and not isinstance(value, (str, bytes, tuple))
+        not isinstance(value, (str, bytes, tuple))
+        and isinstance(value, Sequence)
         and bool(value)
         and all(is_message(item) for item in (value[0], value[-1]))
     )

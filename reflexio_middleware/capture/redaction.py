@@ -41,11 +41,20 @@ _START: Final = r"(?:\b|(?<=\\[nrt]))"  # a word begins, also behind an escaped 
 _ANY: Final = re.compile(
     "|".join(f"({pattern.replace(chr(92) + 'b', _START)})" for _, pattern in _PATTERNS)  # chr(92): a backslash
 )
-_HINTS: Final = (
-    "-----BEGIN", "sk-", "sk_", "rk_", "gho_", "ghp_", "ghu_", "ghs_", "ghr_", "github_pat", "glpat-", "AKIA", "ASIA",
-    "AIza", "xox", "hf_", "pypi-", "npm_", "eyJ", "earer", "EARER", "://",
+_SIGNS: Final = (
+    ("-", r"-(?:(?<=sk-)[\w-]{20}|(?<=glpat-)[\w-]{20}|(?<=pypi-)[\w-]{50}|----BEGIN )"),
+    ("_", r"_(?:(?<=[rs]k_)(?:live|test)_|(?<=github_)pat_|(?:(?<=gh[pousr]_)|(?<=hf_)|(?<=npm_))\w{30})"),
+    ("A", r"A(?:(?:KIA|SIA)[A-Z0-9]{16}|Iza[\w-]{35})"),
+    ("J", r"J(?<=eyJ)[\w-]{8}"),
+    ("@", r"://[^\s/:@]{1,100}:[^\s/@]{1,200}@"),
+    ("xox", r"xox[abeoprs]-"),
+    ("earer", r"earer\s"),
+    ("EARER", r"EARER\s"),
 )  # fmt: skip
+"""What each pattern above needs: a sign, and more of it around that. Ten times as fast as looking for the patterns."""
+_HINTS: Final = tuple((sign, re.compile(hint)) for sign, hint in _SIGNS)
 _CARD: Final = re.compile(r"[0-9](?:(?<![\w-][0-9])|(?<=\\[nrt][0-9]))(?:[ -]?[0-9]){12,18}(?![\w-])")
+_NO_DIGITS: Final = bytes(code for code in range(256) if not 48 <= code <= 57)
 _SECRET_KEY: Final = re.compile(
     r"(?i)^(?:.*[_-])?(?:api[_-]?key|secret|client[_-]?secret|password|passwd|passphrase|authorization|cookie|"
     r"private[_-]?key|access[_-]?token|refresh[_-]?token|auth[_-]?token|id[_-]?token|bearer|cvv|cvc|pin[_-]?code)$"
@@ -62,9 +71,16 @@ _PHONE: Final = re.compile(
 
 def mask_secrets(text: str) -> str:
     """``text`` with credentials and card numbers masked, e.g. ``[redacted: api key]``."""
-    if any(hint in text for hint in _HINTS):
-        text = _ANY.sub(lambda found: MASK.format(_PATTERNS[(found.lastindex or 1) - 1][0]), text)
-    return _CARD.sub(_mask_card, text)
+    for sign, hint in _HINTS:
+        if sign in text and hint.search(text):
+            text = _ANY.sub(lambda found: MASK.format(_PATTERNS[(found.lastindex or 1) - 1][0]), text)
+            break
+    return _CARD.sub(_mask_card, text) if _may_hold_a_card(text) else text
+
+
+def _may_hold_a_card(text: str) -> bool:
+    """Whether there are digits enough; a short text is not worth counting."""
+    return len(text) < 300 or not text.isascii() or len(text.encode().translate(None, _NO_DIGITS)) >= 13
 
 
 def mask_personal(text: str) -> str:
@@ -110,10 +126,11 @@ class Redaction:
             return
         for item in turn.interactions:
             item.content = self._text(item.content)
-            item.shadow_content = self._text(item.shadow_content)
-            item.expert_content = self._text(item.expert_content)
-            item.user_action_description = self._text(item.user_action_description)
-            if not item.interacted_image_url.startswith("data:"):
+            if item.shadow_content or item.expert_content or item.user_action_description:
+                item.shadow_content = self._text(item.shadow_content)
+                item.expert_content = self._text(item.expert_content)
+                item.user_action_description = self._text(item.user_action_description)
+            if item.interacted_image_url and not item.interacted_image_url.startswith("data:"):
                 item.interacted_image_url = self._text(item.interacted_image_url)
             if item.tools_used:
                 item.tools_used = self._tree(item.tools_used)
