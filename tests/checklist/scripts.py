@@ -81,7 +81,11 @@ def said_in(folder: Path) -> list[str]:
     """What users said in the store of ``folder``, as the next process finds it; each turn is there once."""
     with reflexio.ReflexioClient(f"sqlite:///{folder / 'memory.db'}", learning="off") as client:
         assert client.flush(30).complete
-        sessions = client.get_requests(top_k=1000).sessions
+        page = client.get_requests(top_k=500)
+        sessions = page.sessions
+        while page.next_cursor is not None:
+            page = client.get_requests(top_k=500, cursor=page.next_cursor)
+            sessions = [*sessions, *page.sessions]
     return sorted(data.interactions[0].content for session in sessions for data in session.requests)
 
 
