@@ -2,16 +2,21 @@
 
 A word is folded (case, accents of European scripts) and literal: no operator or quote survives. Scripts written
 without spaces become single characters and pairs of neighbours. Words outside the European scripts are spelled as
-numbers, so that no tokenizer's own Unicode tables decide whether they can be found.
+numbers, so that no tokenizer's own Unicode tables decide whether they can be found. English words are reduced to
+their stems here, not by a database, so that every database finds the same.
 """
 
 from __future__ import annotations
 
 import hashlib
 import re
+import threading
 import unicodedata
+from functools import lru_cache
 from pathlib import Path
 from typing import Final
+
+from snowballstemmer import stemmer
 
 MAX_QUERY_WORDS: Final = 40
 """How many different words of a query are looked up; the rest add cost and hardly any meaning."""
@@ -26,6 +31,7 @@ _SPACELESS = (
 )
 _RUN = re.compile(rf"([{_SPACELESS}]+)|((?:(?![{_SPACELESS}])[^\W_])+)")
 _ACCENT = re.compile("[\u0300-\u036f]")
+_stemmers = threading.local()  # a stemmer holds the word it works on
 _CLITIC = re.compile(r"['\u2019](?=(?:s|t|re|ve|ll|d|m)\b)")
 
 STOP_WORDS: Final = frozenset(Path(__file__).with_name("stop_words.txt").read_text(encoding="ascii").split())
@@ -62,8 +68,18 @@ def _words(text: str, *, with_single_characters: bool) -> list[str]:
         if spaceless:
             found += _pieces(spaceless, with_single_characters=with_single_characters)
         elif word not in STOP_WORDS:
-            found.append(word[:_MAX_LENGTH] if _is_european(word) else _spelled(word))
+            found.append(_stem(word[:_MAX_LENGTH]) if _is_european(word) else _spelled(word))
     return found
+
+
+@lru_cache(maxsize=50_000)
+def _stem(word: str) -> str:
+    """The stem of an English word (Snowball's English algorithm); other words stay as they are."""
+    if not (word.isascii() and word.isalpha()):
+        return word
+    if not hasattr(_stemmers, "english"):
+        _stemmers.english = stemmer("english")
+    return str(_stemmers.english.stemWord(word))
 
 
 def _folded(text: str) -> str:
