@@ -20,7 +20,7 @@ from reflexio_middleware.cli.home import sqlite_file
 from reflexio_middleware.client.core import spool_folder
 from reflexio_middleware.delivery.spool import waiting
 from reflexio_middleware.delivery.writer import DEAD_LETTERS
-from reflexio_middleware.learning.worker import LEARN
+from reflexio_middleware.learning.learn import LEARN
 from reflexio_middleware.settings import Settings, data_folder, read_settings
 from reflexio_store.contract import Finding, JobState
 from reflexio_store.errors import InvalidInputError, ReflexioError

@@ -21,6 +21,7 @@ from reflexio_middleware.capture.turn import settle_turns
 from reflexio_middleware.delivery.writer import Delivery, FlushResult
 from reflexio_middleware.guard import count, counters, guard, warn
 from reflexio_middleware.learning.extractor import Extractor
+from reflexio_middleware.learning.learn import LEARN, LearnFromSession
 from reflexio_middleware.learning.worker import LearningWorker
 from reflexio_middleware.settings import Settings, data_folder, read_settings
 from reflexio_store.contract import Store
@@ -122,7 +123,7 @@ class Core:
     def _new_worker(self, extractor: Extractor | None) -> LearningWorker | None:
         if self.settings.learning != "thread":
             return None
-        return LearningWorker(self._open, extractor or _extractor(self.settings))
+        return LearningWorker(self._open, {LEARN: LearnFromSession(extractor or _extractor(self.settings))})
 
     def _open(self) -> Store:
         if self._opened is None:
@@ -176,7 +177,7 @@ class Core:
         if self._worker is None or remaining:
             return FlushResult(remaining=remaining)
         if learn_now:
-            self._open().hasten_jobs("learn")
+            self._open().hasten_jobs(LEARN)
         left = max(0.0, deadline - time.monotonic())
         return FlushResult(learning_remaining=len(self._worker.wait(left)))
 

@@ -1,34 +1,35 @@
-"""The worker: a thread that turns due jobs into learnings, one session at a time.
+"""The worker: a thread that does due jobs, one at a time, each by the step for its kind.
 
-Jobs are durable and leased, so a session is learned from at least once whatever happens to this process, and applying
-the same changes twice changes nothing.
+Jobs are durable and leased, so each is done at least once whatever happens to this process: steps are idempotent.
 """
 
 from __future__ import annotations
 
-import dataclasses
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from typing import Final
+from typing import Any, Final
 
 from reflexio_middleware.guard import count, guard, warn
-from reflexio_middleware.learning.extractor import Extractor, SessionView
 from reflexio_middleware.tracing import span
-from reflexio_store.contract import Applied, Job, JobState, Store
+from reflexio_store.contract import Job, JobState, Store
 from reflexio_store.errors import ExtractionError, ReflexioError, StoreUnavailableError
 from reflexio_store.forking import protect
-from reflexio_store.models import LearningQuery, UserPlaybook, UserProfile
 
-LEARN: Final = "learn"
-"""Kind of the jobs that learn from a session; their key is the session id."""
+Step = Callable[[Store, Job], dict[str, Any]]
+"""Does one job and says what came of it (noted as the job's result). If it has a ``close()``, that is called when its
+client is closed.
+
+Raises:
+    ExtractionError: It failed; with ``permanent=True`` it is not tried again.
+"""
+
 LEASE_SECONDS: Final = 60.0
 """How long a job stays with a process that says nothing more of it; it is renewed while the extractor works."""
 MAX_ATTEMPTS: Final = 6
 _POLL_SECONDS: Final = 5.0
 _BACKOFF_SECONDS: Final = (1.0, 5.0, 30.0, 120.0, 600.0)
-_KNOWN: Final = 500
 _QUIET_SECONDS: Final = 0.2
 _MAX_QUIET_SECONDS: Final = 2.0
 _REST: Final = 3.0
@@ -39,19 +40,19 @@ _END_SECONDS: Final = 0.05
 
 
 class LearningWorker:
-    """Runs an extractor over the sessions that are due.
+    """Does the jobs that are due.
 
     The thread shares one interpreter lock with the agent, so it works when no turn has been stored for a moment
     (0.2 s; where turns keep coming, after 2 s all the same), unless somebody waits for what is learned.
 
     Args:
         open_store: Gives the store.
-        extractor: What learns.
+        steps: What does the jobs, by their kind; of jobs due at the same time the first kind goes first.
     """
 
-    def __init__(self, open_store: Callable[[], Store], extractor: Extractor) -> None:
+    def __init__(self, open_store: Callable[[], Store], steps: Mapping[str, Step]) -> None:
         self._open_store = open_store
-        self._extractor = extractor
+        self._steps = dict(steps)
         self._closed = False
         self._reset()
         protect(self)
@@ -64,6 +65,7 @@ class LearningWorker:
         self._polling = False
         self._waiters = 0
         self._at_hand: Job | None = None
+        self._claiming = False
 
     def wake(self) -> None:
         """Look for due jobs soon (at once, while somebody waits); starts the thread if there is none."""
@@ -80,7 +82,7 @@ class LearningWorker:
     def wait(self, timeout: float, *, user_id: str | None = None, session_id: str | None = None) -> list[JobState]:
         """Wait until nothing is due, or at work here, at most ``timeout`` seconds; which jobs still are.
 
-        Where a session is named, wait for its job even if another process has it.
+        Where a session is named, wait for its jobs even if another process has them.
         """
         deadline = time.monotonic() + timeout
         with self._waiting():
@@ -106,14 +108,20 @@ class LearningWorker:
 
     def _open_jobs(self, user_id: str | None, session_id: str | None) -> list[JobState]:
         now = time.time_ns() // 1000
-        states = self._open_store().job_states(LEARN, user_id=user_id, key=session_id, states=("ready", "running"))
-        mine = self._at_hand
-        here = (mine.user_id, mine.key) if mine else None
+        store = self._open_store()
         return [
             state
-            for state in states
-            if (state.due_us <= now if state.state == "ready" else session_id or (state.user_id, state.key) == here)
+            for kind in self._steps
+            for state in store.job_states(kind, user_id=user_id, key=session_id, states=("ready", "running"))
+            if (state.due_us <= now if state.state == "ready" else session_id is not None or self._may_hold(state))
         ]
+
+    def _may_hold(self, state: JobState) -> bool:
+        """Whether a running job runs here; while one is being claimed, any may."""
+        if self._claiming:
+            return True
+        mine = self._at_hand
+        return mine is not None and (mine.user_id, mine.kind, mine.key) == (state.user_id, state.kind, state.key)
 
     def close(self, timeout: float) -> None:
         """Stop when nothing is due, or after the job at hand; waits at most ``timeout`` seconds for it."""
@@ -128,9 +136,10 @@ class LearningWorker:
         if held is not None:
             with guard("giving a job back"):
                 self._open_store().fail_job(held, "its process ended", retry_after=0.0)
-        close = getattr(self._extractor, "close", None)
-        if close is not None:
-            close()
+        for step in self._steps.values():
+            close = getattr(step, "close", None)
+            if close is not None:
+                close()
 
     def _run(self) -> None:
         while not self._closed:
@@ -175,9 +184,10 @@ class LearningWorker:
 
     def _pause(self) -> float:
         with guard("looking for the next job"):
-            waiting = self._open_store().job_states(LEARN, states=("ready",), limit=1)
-            if waiting:
-                return max(0.02, min(_POLL_SECONDS, waiting[0].due_us / 1e6 - time.time()))
+            store = self._open_store()
+            due = [state.due_us for kind in self._steps for state in store.job_states(kind, states=("ready",), limit=1)]
+            if due:
+                return max(0.02, min(_POLL_SECONDS, min(due) / 1e6 - time.time()))
         return _POLL_SECONDS
 
     def run_one(self) -> bool:
@@ -190,14 +200,13 @@ class LearningWorker:
             raise
 
     def _take_one(self, store: Store) -> bool:
-        job = store.claim_job(LEARN, lease_seconds=LEASE_SECONDS)
+        job = self._claimed(store)
         if job is None:
             return False
-        self._at_hand = job
         try:
             with span("reflexio.learn", "learning") as traced, self._renewed(store, job):
-                applied = self._learn(store, job)
-                traced.note(**dataclasses.asdict(applied))
+                result = self._steps[job.kind](store, job)
+                traced.note(**{name: value for name, value in result.items() if isinstance(value, int)})
         except ExtractionError as error:
             self._failed(store, job, error, permanent=error.permanent)
         except ReflexioError as error:
@@ -206,11 +215,20 @@ class LearningWorker:
             self._failed(store, job, error, permanent=False)
             raise
         else:
-            store.finish_job(job, dataclasses.asdict(applied))
-            count("sessions_learned")
+            store.finish_job(job, result)
+            count("jobs_done")
         finally:
             self._at_hand = None
         return True
+
+    def _claimed(self, store: Store) -> Job | None:
+        self._claiming = True
+        try:
+            claimed = (store.claim_job(kind, lease_seconds=LEASE_SECONDS) for kind in self._steps)
+            self._at_hand = next((job for job in claimed if job is not None), None)
+            return self._at_hand
+        finally:
+            self._claiming = False
 
     @contextmanager
     def _renewed(self, store: Store, job: Job) -> Iterator[None]:
@@ -230,30 +248,12 @@ class LearningWorker:
             done.set()
             keeper.join()
 
-    def _learn(self, store: Store, job: Job) -> Applied:
-        session = [data for data in store.read_session(job.user_id, job.key) if not data.request.evaluation_only]
-        if not session:
-            return Applied()
-        version = session[-1].request.agent_version
-        query = LearningQuery(user_id=job.user_id, top_k=_KNOWN)
-        profiles = store.get_learnings("profile", query)
-        playbooks = store.get_learnings("user_playbook", query.model_copy(update={"agent_version": version}))
-        view = SessionView(
-            user_id=job.user_id,
-            session_id=job.key,
-            agent_version=version,
-            requests=session,
-            known_profiles=[item for item in profiles if isinstance(item, UserProfile)],
-            known_playbooks=[item for item in playbooks if isinstance(item, UserPlaybook)],
-        )
-        return store.apply(job.user_id, self._extractor.extract(view))
-
     def _failed(self, store: Store, job: Job, error: Exception, *, permanent: bool) -> None:
         count("learning_failures")
         dead = permanent or job.attempts >= MAX_ATTEMPTS
         pause = None if dead else _BACKOFF_SECONDS[min(job.attempts, len(_BACKOFF_SECONDS)) - 1]
         store.fail_job(job, f"{type(error).__name__}: {error}", retry_after=pause)
-        warn("learning", "reflexio: learning from a session failed (%s); %s", error,
+        warn("learning", "reflexio: a job (%s) failed (%s); %s", job.kind, error,
              "it is set aside: see `reflexio-middleware doctor`" if dead else "it will be tried again")  # fmt: skip
 
     def before_fork(self) -> None:

@@ -214,6 +214,16 @@ class Learnings(Protocol):
 class Jobs(Protocol):
     """Durable work with leases: at least once, so handlers are idempotent."""
 
+    def put_job(
+        self, kind: str, key: str, *, user_id: str = "", due_after: float = 0.0, payload: dict[str, Any] | None = None
+    ) -> None:
+        """Ask for a piece of work, ``due_after`` seconds from now.
+
+        One that waits already is put off to then (unless it is due), and takes the payload where one is given; one
+        that runs will run again.
+        """
+        ...
+
     def claim_job(self, kind: str, *, lease_seconds: float) -> Job | None:
         """Take the job that has been due longest, or one whose lease ran out; None if there is none."""
         ...

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import Any, Final
 
-from sqlalchemy import ColumnElement, Connection, RowMapping, and_, case, literal, or_, select, update
+from sqlalchemy import ColumnElement, Connection, RowMapping, and_, case, func, literal, or_, select, update
 
 from reflexio_store.contract import Job, JobState
 from reflexio_store.ids import uuid7
@@ -25,6 +25,14 @@ _c = JOB.c
 
 class JobQueue(Part):
     """The part of a home that hands out work."""
+
+    def put_job(
+        self, kind: str, key: str, *, user_id: str = "", due_after: float = 0.0, payload: dict[str, Any] | None = None
+    ) -> None:
+        """Ask for a piece of work, ``due_after`` seconds from now; see the contract."""
+        row = _new_row(user_id, kind, key, self._lease(due_after)) | {"generation": 1, "payload": payload}
+        with self._database.write() as connection:
+            _ask(connection, self._database.dialect, [row], now_us=self._clock())
 
     def claim_job(self, kind: str, *, lease_seconds: float) -> Job | None:
         """Take the job that has been due longest, or one whose lease ran out; None if there is none."""
@@ -137,12 +145,15 @@ def ask_to_learn(
     for turn in turns:
         if not turn.user_id or turn.options.get("evaluation_only"):
             continue
-        row = rows.setdefault((turn.user_id, turn.session_id), _new_row(turn, later))
+        row = rows.setdefault((turn.user_id, turn.session_id), _new_row(turn.user_id, LEARN, turn.session_id, later))
         row["generation"] += 1
         if any(turn.options.get(name) for name in _AT_ONCE):
             row["due_us"] = min(row["due_us"], now_us)
-    if not rows:
-        return
+    if rows:
+        _ask(connection, dialect, list(rows.values()), now_us=now_us)
+
+
+def _ask(connection: Connection, dialect: Dialect, rows: Sequence[dict[str, Any]], *, now_us: int) -> None:
     statement = dialect.insert(JOB)
     new = statement.excluded
     rests = or_(_c.state == "done", _c.state == "dead")
@@ -153,15 +164,17 @@ def ask_to_learn(
             "due_us": case((and_(_c.state == "ready", _c.due_us <= now_us), _c.due_us), else_=new.due_us),
             "attempts": case((rests, 0), else_=_c.attempts),
             "state": case((rests, "ready"), else_=_c.state),
+            "payload": func.coalesce(new.payload, _c.payload),
         },
     )
-    connection.execute(statement, list(rows.values()))
+    connection.execute(statement, list(rows))
 
 
-def _new_row(turn: TurnRecord, due_us: int) -> dict[str, Any]:
-    names = {"user_id": turn.user_id, "kind": LEARN, "key": turn.session_id}
+def _new_row(user_id: str, kind: str, key: str, due_us: int) -> dict[str, Any]:
     return {
-        **names,
+        "user_id": user_id,
+        "kind": kind,
+        "key": key,
         "state": "ready",
         "due_us": due_us,
         "attempts": 0,
