@@ -1,4 +1,4 @@
-"""The homes that must keep the contract, and short ways to make what is put into them."""
+"""An empty home of every kind, and short ways to make what is put into them."""
 
 from __future__ import annotations
 
@@ -11,34 +11,24 @@ import pytest
 
 from reflexio_store import ids
 from reflexio_store.contract import Store
-from reflexio_store.homes import open_store
 from reflexio_store.records import InteractionRecord, TurnRecord
-
-HOMES = ["sqlite file", "sqlite memory"]
-"""Every home is held to the same suite; a new one is added here."""
+from tests.store.homes import HOMES
 
 MakeTurn = Callable[..., TurnRecord]
-
-
-def open_home(name: str, folder: Path) -> Store:
-    """An empty home of that name."""
-    return open_store("sqlite://" if name == "sqlite memory" else f"sqlite:///{folder / 'home.db'}")
 
 
 @pytest.fixture(params=HOMES)
 def store(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Store]:
     """An empty home."""
-    made = open_home(request.param, tmp_path)
-    yield made
-    made.close()
+    with HOMES[request.param](request, tmp_path) as made:
+        yield made
 
 
 @pytest.fixture(params=HOMES, scope="module")
 def shared_store(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Store]:
     """A home that the examples of a property share; they keep apart by their users."""
-    made = open_home(request.param, tmp_path_factory.mktemp("home"))
-    yield made
-    made.close()
+    with HOMES[request.param](request, tmp_path_factory.mktemp("home")) as made:
+        yield made
 
 
 @pytest.fixture(scope="session")

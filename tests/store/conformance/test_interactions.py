@@ -1,0 +1,56 @@
+"""Single messages of one user: the newest ones, and those that match."""
+
+from __future__ import annotations
+
+from reflexio_store.contract import Store
+from reflexio_store.models import (
+    GetInteractionsRequest,
+    SearchInteractionRequest,
+)
+from tests.store.conformance.asking import (
+    MakeTurn,
+)
+
+
+class TestInteractions:
+    def test_interactions_come_newest_first(self, store: Store, turn: MakeTurn) -> None:
+        """Of one user, within a window, and no more than asked for."""
+        store.add_turns([turn("a", "b", at=1000), turn("c", "d", at=2000), turn("x", user_id="bob")])
+        everything = store.get_interactions(GetInteractionsRequest(user_id="ada"))
+        assert [item.content for item in everything] == ["d", "c", "b", "a"]
+        some = store.get_interactions(GetInteractionsRequest(user_id="ada", top_k=1, end_time=2000))
+        assert [item.content for item in some] == ["b"]
+
+    def test_what_was_stored_before_a_search_is_found(self, store: Store, turn: MakeTurn) -> None:
+        """Search, store more, search again: each time everything stored is found."""
+        for number in range(3):
+            store.add_turns([turn("the zebra walked", f"answer {number}"), turn("zebra", user_id="bob")])
+            found = store.search_interactions(SearchInteractionRequest(user_id="ada", query="zebras walking"))
+            assert [item.content for item in found] == ["the zebra walked"] * (number + 1)
+            assert {item.user_id for item in found} == {"ada"}
+
+    def test_a_search_keeps_to_its_request_and_window(self, store: Store, turn: MakeTurn) -> None:
+        """Also where better matches lie outside."""
+        inside, outside = turn("zebra and lion", at=1000), turn("zebra zebra zebra", at=2000)
+        store.add_turns([inside, outside])
+        within = {"user_id": "ada", "query": "zebra"}
+        by_request = store.search_interactions(SearchInteractionRequest(**within, request_id=inside.request_id))
+        by_time = store.search_interactions(SearchInteractionRequest(**within, end_time=2000, top_k=1))
+        assert [item.request_id for item in by_request] == [inside.request_id]
+        assert [item.request_id for item in by_time] == [inside.request_id]
+
+    def test_without_a_query_the_most_recent_come(self, store: Store, turn: MakeTurn) -> None:
+        """``most_recent_k`` newest; nothing where neither is given."""
+        store.add_turns([turn("a", "b"), turn("c", "d")])
+        recent = store.search_interactions(SearchInteractionRequest(user_id="ada", most_recent_k=3))
+        assert [item.content for item in recent] == ["d", "c", "b"]
+        assert store.search_interactions(SearchInteractionRequest(user_id="ada")) == []
+
+    def test_deleted_interactions_are_not_found(self, store: Store, turn: MakeTurn) -> None:
+        """They leave the full-text index with their request."""
+        stored = turn("the zebra")
+        store.add_turns([stored, turn("another zebra")])
+        query = SearchInteractionRequest(user_id="ada", query="zebra")
+        assert len(store.search_interactions(query)) == 2
+        store.delete_requests([stored.request_id])
+        assert [item.content for item in store.search_interactions(query)] == ["another zebra"]
