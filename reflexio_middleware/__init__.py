@@ -10,6 +10,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from reflexio_middleware.capture.decorator import capture
+from reflexio_middleware.capture.recalled import Recaller, set_default_recaller
 from reflexio_middleware.capture.turn import Sink, Turn, current_turn, set_default_sink, turn
 from reflexio_middleware.scope import Scope, bind, current_session, session
 
@@ -91,4 +92,11 @@ def _default_sink() -> Sink:
     return default_client().sink
 
 
+def _default_recaller() -> Recaller:
+    from reflexio_middleware.client import default_client
+
+    return default_client()
+
+
 set_default_sink(_default_sink)
+set_default_recaller(_default_recaller)

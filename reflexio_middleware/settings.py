@@ -50,6 +50,12 @@ class Settings(BaseSettings):
         default=400, ge=0, description="Most tokens of a recalled block (about 4 characters each)"
     )
     recall_top_k: int = Field(default=5, ge=1, le=100, description="Most learnings of one kind in a block")
+    retrieval_experiment: str | None = Field(
+        default=None, min_length=1, max_length=200, description="Name of an experiment: some users go without recall"
+    )
+    retrieval_holdout: float = Field(
+        default=0.1, ge=0, le=1, description="Share of users that go without recall in the experiment"
+    )
     flush_timeout: float = Field(default=10.0, ge=0, description="Seconds that a flush may take")
     exit_timeout: float = Field(default=2.0, ge=0, description="Seconds that storing may delay the end of the process")
     redact_secrets: bool = Field(

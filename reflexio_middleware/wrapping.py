@@ -11,7 +11,7 @@ import functools
 import inspect
 import sys
 from collections.abc import AsyncGenerator, Callable, Coroutine, Generator
-from typing import Any, ParamSpec, Protocol, TypeVar, cast
+from typing import Any, Final, ParamSpec, Protocol, TypeVar, cast
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -46,7 +46,29 @@ class Call(Protocol):
         ...
 
 
+class _Unwatched:
+    """Around a call of which nobody wants to know."""
+
+    __slots__ = ()
+
+    def enter(self) -> None: ...
+    def exit(self) -> None: ...
+    def yielded(self, item: Any) -> None: ...
+    def returned(self, result: Any) -> None: ...
+    def gave(self, result: Any) -> Any:
+        return result
+
+    def failed(self, error: BaseException) -> None: ...
+
+
+UNWATCHED: Final[Call] = _Unwatched()
+
 Begin = Callable[[tuple[Any, ...], dict[str, Any]], Call]
+
+
+Arguments = dict[str, Any]
+Supply = Callable[[tuple[Any, ...], Arguments], Arguments]
+SupplyLater = Callable[[tuple[Any, ...], Arguments], Coroutine[Any, Any, Arguments]]
 
 
 def wrap(fn: Callable[P, R], begin: Begin) -> Callable[P, R]:
@@ -57,9 +79,7 @@ def wrap(fn: Callable[P, R], begin: Begin) -> Callable[P, R]:
     """
     if isinstance(fn, (staticmethod, classmethod)):
         return cast("Callable[P, R]", type(fn)(wrap(fn.__func__, begin)))
-    if not callable(fn) or isinstance(fn, type):
-        raise TypeError(f"expected a function, method or callable object, not {fn!r}")
-    target = fn if inspect.isroutine(fn) or isinstance(fn, functools.partial) else type(fn).__call__
+    target = _routine(fn)
     if inspect.isasyncgenfunction(target):
         wrapper: Callable[..., Any] = _async_generator(fn, begin)
     elif inspect.isgeneratorfunction(target):
@@ -69,6 +89,43 @@ def wrap(fn: Callable[P, R], begin: Begin) -> Callable[P, R]:
     else:
         wrapper = _function(fn, begin)
     return cast("Callable[P, R]", functools.update_wrapper(wrapper, cast("Callable[..., Any]", fn)))
+
+
+def supplied(fn: Callable[P, R], supply: Supply, supply_later: SupplyLater) -> Callable[P, R]:
+    """A callable of the same kind as ``fn`` that passes it further keyword arguments: those that ``supply(args,
+    kwargs)`` gives, or in asynchronous code ``await supply_later(args, kwargs)``. Neither may raise."""
+    if isinstance(fn, (staticmethod, classmethod)):
+        return cast("Callable[P, R]", type(fn)(supplied(fn.__func__, supply, supply_later)))
+    target = _routine(fn)
+    call: Callable[..., Any] = fn
+
+    def function(*args: Any, **kwargs: Any) -> Any:
+        return call(*args, **{**kwargs, **supply(args, kwargs)})
+
+    def generator(*args: Any, **kwargs: Any) -> Any:
+        return (yield from call(*args, **{**kwargs, **supply(args, kwargs)}))
+
+    async def coroutine(*args: Any, **kwargs: Any) -> Any:
+        return await call(*args, **{**kwargs, **(await supply_later(args, kwargs))})
+
+    async def later(*args: Any, **kwargs: Any) -> Any:
+        return call(*args, **{**kwargs, **(await supply_later(args, kwargs))})
+
+    made: Callable[..., Any] = function
+    if inspect.isasyncgenfunction(target):
+        made = _async_generator(later, lambda _args, _kwargs: UNWATCHED)
+    elif inspect.isgeneratorfunction(target):
+        made = generator
+    elif inspect.iscoroutinefunction(target):
+        made = coroutine
+    return cast("Callable[P, R]", functools.update_wrapper(made, call))
+
+
+def _routine(fn: Any) -> Any:
+    """What tells of which kind a callable is."""
+    if not callable(fn) or isinstance(fn, type):
+        raise TypeError(f"expected a function, method or callable object, not {fn!r}")
+    return fn if inspect.isroutine(fn) or isinstance(fn, functools.partial) else type(fn).__call__
 
 
 def _function(fn: Callable[..., Any], begin: Begin) -> Callable[..., Any]:
@@ -137,6 +194,8 @@ def _async_generator(fn: Callable[..., Any], begin: Begin) -> Callable[..., Any]
     async def wrapper(*args: Any, **kwargs: Any) -> AsyncGenerator[Any, Any]:
         call = begin(args, kwargs)
         inner = _made(fn, args, kwargs, call)
+        if inspect.iscoroutine(inner):  # it is made by asynchronous work (see supplied())
+            inner = await inner
         sent: Any = None
         thrown: BaseException | None = None
         while True:

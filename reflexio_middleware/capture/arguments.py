@@ -48,7 +48,7 @@ class Given:
 class InputReader:
     """Reads the user's new messages from the arguments of a call; what a function looks like is read once."""
 
-    __slots__ = ("_choose", "_names", "_skip_first", "_variadic")
+    __slots__ = ("_choose", "_known", "_names", "_skip_first", "_variadic")
 
     def __init__(self, fn: Callable[..., Any], choose: str | Callable[..., Any] | None) -> None:
         self._choose = choose
@@ -56,9 +56,23 @@ class InputReader:
         self._names = [p.name for p in parameters if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)]
         self._skip_first = bool(self._names) and self._names[0] in ("self", "cls")
         self._variadic = [p.name for p in parameters if p.kind is p.VAR_KEYWORD]
-        known = [p.name for p in parameters]
-        if isinstance(choose, str) and known and choose not in known and not self._variadic:
-            raise TypeError(f"capture(input={choose!r}): no such parameter; the function has: {', '.join(known)}")
+        self._known = [p.name for p in parameters]
+        if isinstance(choose, str):
+            self.require(choose, "input")
+
+    def require(self, name: str, option: str) -> None:
+        """Check that the function takes an argument of this name.
+
+        Raises:
+            TypeError: It does not; ``option`` is the one of ``@capture`` that names it.
+        """
+        if self._known and name not in self._known and not self._variadic:
+            has = ", ".join(self._known)
+            raise TypeError(f"capture({option}={name!r}): no such parameter; the function has: {has}")
+
+    def has(self, name: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> bool:
+        """Whether a call gives this argument."""
+        return name in kwargs or name in self._names[: len(args)]
 
     def read(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Given:
         """What the call was given. Nothing is consumed: iterators and files are left alone."""

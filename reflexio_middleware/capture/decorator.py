@@ -16,10 +16,11 @@ from typing import Any, ParamSpec, TypeVar, overload
 
 from reflexio_middleware import scope as _scope
 from reflexio_middleware.capture.arguments import Answer, Given, InputReader, read_answer
+from reflexio_middleware.capture.recalled import with_recall
 from reflexio_middleware.capture.streams import watched
 from reflexio_middleware.capture.turn import Turn, activate, current_turn, deactivate
 from reflexio_middleware.guard import guard
-from reflexio_middleware.wrapping import Call, wrap
+from reflexio_middleware.wrapping import UNWATCHED, Call, wrap
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -33,6 +34,7 @@ def capture(
     *,
     input: str | Callable[..., Any] | None = None,
     output: str | Callable[[Any], Any] | None = None,
+    recall: bool | str = False,
     session_id: str | None = None,
     user_id: str | None = None,
     agent_version: str | None = None,
@@ -46,6 +48,7 @@ def capture(
     *,
     input: str | Callable[..., Any] | None = None,  # noqa: A002 - the plain word for it
     output: str | Callable[[Any], Any] | None = None,
+    recall: bool | str = False,
     session_id: str | None = None,
     user_id: str | None = None,
     agent_version: str | None = None,
@@ -65,6 +68,8 @@ def capture(
         output: The agent's answer: the name of a key or attribute of the result, or a function of the result (for
             generators, of the list of items). None: text, chat messages, and the usual response objects are read;
             a stream of texts or chunks is joined.
+        recall: Recall for the user's message, and pass the block (``""`` when nothing fits) to a parameter of the
+            function: the one named here, or ``memory`` for True. A value that the caller gives is left alone.
         session_id: As in :class:`~reflexio_middleware.session`, like the rest; they override the scope around.
         user_id: Whose turns these are.
         agent_version: Which version of the agent this is.
@@ -73,7 +78,8 @@ def capture(
         client: Where the turns go; None: the scope's client, or the process's default one.
 
     Raises:
-        TypeError: ``fn`` is not callable, or is a class.
+        TypeError: ``fn`` is not callable, or is a class, or has no parameter of the name that ``recall`` or ``input``
+            tells.
     """
 
     def decorate(target: Callable[P, R]) -> Callable[P, R]:
@@ -84,35 +90,17 @@ def capture(
 
         def begin(args: tuple[Any, ...], kwargs: dict[str, Any]) -> Call:
             if os.environ.get("REFLEXIO_CAPTURE") == "off" or current_turn() is not None:
-                return _NOTHING
+                return UNWATCHED
             with guard("capturing a call"):
                 return _Captured(Turn(_scope.derive(_scope.current_session(), *named)), reader, output, args, kwargs)
-            return _NOTHING
+            return UNWATCHED
 
-        wrapped = wrap(target, begin)
+        wrapped = wrap(with_recall(target, reader, recall) if recall else target, begin)
         with contextlib.suppress(AttributeError):  # static and class methods carry the mark inside
             setattr(wrapped, _MARK, True)
         return wrapped
 
     return decorate if fn is None else decorate(fn)
-
-
-class _Nothing:
-    """Around a call that is not captured."""
-
-    __slots__ = ()
-
-    def enter(self) -> None: ...
-    def exit(self) -> None: ...
-    def yielded(self, item: Any) -> None: ...
-    def returned(self, result: Any) -> None: ...
-    def gave(self, result: Any) -> Any:
-        return result
-
-    def failed(self, error: BaseException) -> None: ...
-
-
-_NOTHING: Call = _Nothing()
 
 
 class _Captured:

@@ -16,6 +16,7 @@ from types import TracebackType
 from typing import Any, Final, Literal, Protocol
 
 from reflexio_middleware import scope as _scope
+from reflexio_middleware.capture.citations import note_citations
 from reflexio_middleware.capture.messages import (
     CallLog,
     Message,
@@ -36,6 +37,7 @@ TurnStatus = Literal["completed", "partial", "cancelled", "interrupted", "error"
 MAX_TOOLS: Final = 1000
 """Most tool calls on one message (wire fact)."""
 _KINDS: Final = ("profile", "user_playbook", "agent_playbook")
+_WHY: Final = ("tag", "score", "coverage", "similarity", "reason")
 
 
 class Sink(Protocol):
@@ -120,8 +122,8 @@ class Turn:
     """
 
     __slots__ = (
-        "__weakref__", "_answer", "_calls", "_interactions", "_question", "_retrieved", "_sink", "_started_ns",
-        "_tools", "error", "finished", "options", "reference", "request_id", "scope", "status",
+        "__weakref__", "_answer", "_calls", "_experiment", "_interactions", "_question", "_retrieved", "_sink",
+        "_started_ns", "_tools", "error", "finished", "options", "reference", "request_id", "scope", "status",
     )  # fmt: skip
 
     def __init__(self, scope: Scope | None = None, sink: Sink | None = None) -> None:
@@ -140,6 +142,7 @@ class Turn:
         self._interactions: list[InteractionRecord] = []
         self._tools: list[dict[str, Any]] = []
         self._retrieved: list[dict[str, Any]] = []
+        self._experiment: tuple[str, str] | tuple[None, None] = (None, None)
 
     def user(self, content: Any) -> None:
         """Add what the user said: text, or anything (kept as JSON)."""
@@ -209,14 +212,22 @@ class Turn:
         """Whether this is where the turn will be put."""
         return (self._sink or _sink_of(self.scope)) is sink
 
-    def retrieved(self, learnings: Sequence[Mapping[str, Any]]) -> None:
-        """Note which learnings recall put into this turn's prompt: ``{"kind", "learning_id"}`` dictionaries."""
+    def retrieved(self, learnings: Sequence[Mapping[str, Any]], *, experiment: tuple[str, str] | None = None) -> None:
+        """Note which learnings recall put into this turn's prompt: ``{"kind", "learning_id"}`` dictionaries, with the
+        ``tag`` they had there and why they were chosen (``score``, ``coverage``, ``similarity``, ``reason``).
+
+        ``experiment`` is the experiment with recall that the turn is part of, and its arm.
+        """
         with guard("noting what was recalled"):
+            if experiment is not None:
+                self._experiment = experiment
             known = {(item["kind"], item["learning_id"]) for item in self._retrieved}
             for item in learnings:
                 kind, learning_id = str(item["kind"]), str(item["learning_id"])
                 if kind in _KINDS and 0 < len(learning_id) <= 1000 and (kind, learning_id) not in known:
-                    self._retrieved.append({"kind": kind, "learning_id": learning_id})
+                    known.add((kind, learning_id))
+                    why = {name: item[name] for name in _WHY if item.get(name) is not None}
+                    self._retrieved.append({"kind": kind, "learning_id": learning_id, **why})
 
     def fail(self, error: BaseException) -> None:
         """Note the exception that ended the turn; the status follows from its type."""
@@ -270,6 +281,7 @@ class Turn:
         if self._retrieved and made:
             holder = next((item for item in made if item.role.lower() == "assistant"), made[-1])
             holder.retrieved_learnings = self._retrieved
+            note_citations(made, self._retrieved)
         where = self.scope
         if not where.user_id:
             count("turns_without_user")
@@ -287,6 +299,8 @@ class Turn:
             error=self.error,
             metadata=snapshot(dict(where.metadata)) if where.metadata else {},
             options=self.options,
+            retrieval_experiment_id=self._experiment[0],
+            retrieval_experiment_arm=self._experiment[1],
         )
 
 

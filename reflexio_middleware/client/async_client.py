@@ -109,6 +109,11 @@ class AsyncReflexioClient:
     delete_agent_playbooks_by_ids = _awaited(ReflexioClient.delete_agent_playbooks_by_ids)
     delete_all_agent_playbooks = _awaited(ReflexioClient.delete_all_agent_playbooks)
     search = _awaited(ReflexioClient.search)
+    mark_session_outcome = _awaited(ReflexioClient.mark_session_outcome)
+    get_session_outcomes = _awaited(ReflexioClient.get_session_outcomes)
+    get_learning_use = _awaited(ReflexioClient.get_learning_use)
+    explain = _awaited(ReflexioClient.explain)
+    retrieval_experiment_report = _awaited(ReflexioClient.retrieval_experiment_report)
     flush = _awaited(ReflexioClient.flush)
 
     async def recall(self, *args: Any, **kwargs: Any) -> Any:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
-from reflexio_middleware.recall.render import TokenCounter, estimate_tokens, id_of, kind_of, line_of, render
+from reflexio_middleware.recall.render import TokenCounter, estimate_tokens, id_of, kind_of, line_of, render, tags_of
 from reflexio_store.contract import Learnings, Scored
 from reflexio_store.models import STANDING, Learning, LearningKind, LearningQuery, PlaybookStatus, UserPlaybook
 
@@ -27,12 +27,15 @@ class Recall:
     Attributes:
         text: The finished block, or ``""``.
         learnings: The learnings in it, in its order.
-        reason: Why there is nothing, where that was not a matter of relevance: ``"timeout"``, ``"error"``, ...
+        reason: Why there is nothing, where that was not a matter of relevance: ``"timeout"``, ``"error"``,
+            ``"circuit open"``, ``"holdout"``, ``"closed"``.
+        experiment: The experiment that the user is part of, and the arm: ``"treatment"`` or ``"holdout"``.
     """
 
     text: str = ""
     learnings: Sequence[Learning] = field(default=())
     reason: str = ""
+    experiment: tuple[str, str] | None = None
 
     def __bool__(self) -> bool:
         return bool(self.learnings)
@@ -42,8 +45,9 @@ class Recall:
 
     @property
     def retrieved(self) -> list[dict[str, str]]:
-        """The learnings as ``retrieved_learnings`` of an interaction: ``{"kind", "learning_id"}``."""
-        return [{"kind": kind_of(item), "learning_id": id_of(item)} for item in self.learnings]
+        """The learnings as ``retrieved_learnings`` of an interaction: ``{"kind", "learning_id", "tag"}``."""
+        tagged = zip(self.learnings, tags_of(self.learnings), strict=True)
+        return [{"kind": kind_of(item), "learning_id": id_of(item), "tag": tag} for item, tag in tagged]
 
 
 def choose(

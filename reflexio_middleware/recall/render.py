@@ -6,6 +6,7 @@ learning can close the block. The block is data about the user, not authority ov
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Sequence
 from typing import Final
 
@@ -57,14 +58,25 @@ def line_of(learning: Learning) -> str:
     return text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
 
 
+def tags_of(learnings: Sequence[Learning]) -> list[str]:
+    """The tag that each learning has in the block: ``p1``, ``r1``, ``s1``, counted within its kind."""
+    letters = {kind: letter for letter, _, kind in _HEADINGS}
+    often: Counter[str] = Counter()
+    tags = []
+    for learning in learnings:
+        letter = letters[type(learning)]
+        often[letter] += 1
+        tags.append(f"{letter}{often[letter]}")
+    return tags
+
+
 def render(learnings: Sequence[Learning]) -> str:
     """The block for these learnings, in the order given within each kind; ``""`` for none."""
     if not learnings:
         return ""
+    tagged = list(zip(tags_of(learnings), learnings, strict=True))
     lines = [OPEN, _LEAD]
-    for letter, heading, kind in _HEADINGS:
-        found = [learning for learning in learnings if isinstance(learning, kind)]
-        if found:
-            lines.append(heading)
-            lines += [f"- [{letter}{number}] {line_of(learning)}" for number, learning in enumerate(found, 1)]
+    for _, heading, kind in _HEADINGS:
+        found = [f"- [{tag}] {line_of(learning)}" for tag, learning in tagged if isinstance(learning, kind)]
+        lines += [heading, *found] if found else []
     return "\n".join([*lines, CLOSE])

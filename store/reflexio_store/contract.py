@@ -11,16 +11,21 @@ from dataclasses import dataclass, field
 from typing import Any, Generic, Literal, Protocol, TypeVar, runtime_checkable
 
 from .models import (
+    ArmResult,
     Evidence,
     GetInteractionsRequest,
     GetRequestsRequest,
     GetRequestsResponse,
+    GetSessionOutcomesRequest,
     Interaction,
     Learning,
     LearningKind,
     LearningQuery,
     RequestData,
     SearchInteractionRequest,
+    SessionOutcome,
+    SetSessionOutcomeResponse,
+    Use,
     UserPlaybook,
     UserProfile,
 )
@@ -211,6 +216,31 @@ class Learnings(Protocol):
         ...
 
 
+class Uses(Protocol):
+    """What became of learnings in use."""
+
+    def uses(self, kind: LearningKind, learning_ids: Sequence[str], *, user_id: str | None = None) -> dict[str, Use]:
+        """How learnings fared, by id; those that were never shown are left out. With ``user_id``, in that user's turns
+        alone."""
+        ...
+
+    def mark_outcome(self, outcome: SessionOutcome) -> SetSessionOutcomeResponse:
+        """Note how a session ended. The first report stands; without a ``user_id`` the session's only user is meant.
+
+        Raises:
+            InvalidInputError: Several users have a session of that id, and none is named.
+        """
+        ...
+
+    def get_outcomes(self, query: GetSessionOutcomesRequest) -> list[SessionOutcome]:
+        """Reported outcomes, the latest first."""
+        ...
+
+    def experiment_results(self, experiment_id: str) -> list[ArmResult]:
+        """How the sessions of an experiment ended: one result for each user and arm, without saying who."""
+        ...
+
+
 class Jobs(Protocol):
     """Durable work with leases: at least once, so handlers are idempotent."""
 
@@ -262,7 +292,7 @@ class Jobs(Protocol):
 
 
 @runtime_checkable
-class Store(Requests, Learnings, Jobs, Protocol):
+class Store(Requests, Learnings, Uses, Jobs, Protocol):
     """A home of the record: requests, learnings and jobs behind one URL."""
 
     @property

@@ -99,9 +99,11 @@ class Recalling:
     def _limits(self, where: Where) -> dict[str, Any]:
         return {
             "user_id": where.user_id,
+            "session_id": where.turn.scope.session_id if where.turn else None,
             "agent_version": where.agent_version,
             "token_budget": self.token_budget,
             "timeout": self.timeout,
+            "hold": self.placement == "system",
         }
 
     def _key(self, query: str, where: Where) -> tuple[str | None, ...]:
@@ -113,7 +115,7 @@ class Recalling:
 
     def _noted(self, query: str, where: Where, found: Recall) -> str:
         if where.turn is not None:
-            where.turn.retrieved(found.retrieved)
+            where.turn.retrieved(found.retrieved, experiment=found.experiment)
             with _lock:
                 _of_turns.setdefault(where.turn, {})[self._key(query, where)] = found
         return found.text

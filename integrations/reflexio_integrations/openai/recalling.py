@@ -81,9 +81,11 @@ class Question:
     def _limits(self) -> dict[str, Any]:
         return {
             "user_id": self.scope.user_id or None,
+            "session_id": self.scope.session_id,
             "agent_version": self.scope.agent_version or None,
             "token_budget": self.memory.token_budget,
             "timeout": self.memory.timeout,
+            "hold": self.memory.placement == "system",
         }
 
     def _key(self) -> _Key:
@@ -91,6 +93,6 @@ class Question:
 
     def _noted(self, found: Recall) -> Recall:
         if self.turn is not None:
-            self.turn.retrieved(found.retrieved)
+            self.turn.retrieved(found.retrieved, experiment=found.experiment)
             _of_turns.setdefault(self.turn, {})[self._key()] = found
         return found

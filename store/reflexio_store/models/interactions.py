@@ -53,11 +53,20 @@ class Citation(Value):
 
 
 class RetrievedLearning(Value):
-    """A learning that recall put into the prompt of a turn."""
+    """A learning that recall put into the prompt of a turn.
+
+    *Ours*: the ``tag`` that it had there (``"p1"``), and why it was chosen: its ``score``, ``coverage`` and
+    ``similarity`` (see :class:`~reflexio_middleware.recall.choose.Chosen`) and the ``reason`` in words.
+    """
 
     kind: LearningKind
     learning_id: str = Field(min_length=1, max_length=1000)
     exposure_receipt: str | None = None
+    tag: str = Field(default="", max_length=20)
+    score: float | None = None
+    coverage: float | None = None
+    similarity: float | None = None
+    reason: str = Field(default="", max_length=1000)
 
 
 class InteractionData(Value):

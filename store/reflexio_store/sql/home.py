@@ -16,9 +16,12 @@ from .part import Clock, system_clock
 from .requests import Turns
 from .schema import ensure_schema
 from .search import LearningSearch
+from .uses import Uses
 
 
-class SqlStore(Turns, Listing, Interactions, Forgetting, LearningRecords, LearningSearch, Changes, JobQueue, Health):
+class SqlStore(
+    Turns, Listing, Interactions, Forgetting, LearningRecords, LearningSearch, Changes, Uses, JobQueue, Health
+):
     """A home of the record in a SQL database; it keeps :class:`~reflexio_store.contract.Store`.
 
     Args:

@@ -18,6 +18,7 @@ from .jobs import ask_to_learn
 from .part import Part
 from .rows import interaction_rows, request_row, storable
 from .tables import INTERACTION, REQUEST, SESSION
+from .uses import note_shown
 
 
 class Turns(Part):
@@ -43,6 +44,7 @@ class Turns(Part):
             interactions = [row for turn in new for row in interaction_rows(turn)]
             if interactions:
                 connection.execute(insert(INTERACTION), interactions)
+            note_shown(connection, self._database.dialect, new)
             self._note_sessions(connection, new)
             if learn_after is not None:
                 ask_to_learn(connection, self._database.dialect, new, now_us=self._clock(), learn_after=learn_after)

@@ -57,6 +57,12 @@ class RequestRow(Row, table=True):
         Index("ix_reflexio_request_created", "created_at_us", "request_id"),
         Index("ix_reflexio_request_id", "request_id"),
         Index(
+            "ix_reflexio_request_experiment",
+            "retrieval_experiment_id",
+            sqlite_where=text("retrieval_experiment_id IS NOT NULL"),
+            postgresql_where=text("retrieval_experiment_id IS NOT NULL"),
+        ),
+        Index(
             "ix_reflexio_request_unindexed",
             "user_id",
             sqlite_where=text("text_indexed = 0"),
@@ -243,6 +249,40 @@ class JobRow(Row, table=True):
     result: dict[str, Any] | None = Field(default=None, sa_type=NullableJSON)
 
 
+class ShownRow(Row, table=True):
+    """One learning that recall put into the prompt of one turn, and whether the answer cited it."""
+
+    __tablename__ = "reflexio_shown"
+    __table_args__ = (
+        ForeignKeyConstraint(
+            ["user_id", "request_id"],
+            ["reflexio_request.user_id", "reflexio_request.request_id"],
+            ondelete="CASCADE",
+        ),
+        Index("ix_reflexio_shown_learning", "kind", "learning_id"),
+    )
+    user_id: str = Field(primary_key=True)
+    request_id: str = Field(primary_key=True)
+    kind: str = Field(primary_key=True)
+    learning_id: str = Field(primary_key=True)
+    cited: bool
+
+
+class OutcomeRow(Row, table=True):
+    """How one session of one user ended, as its agent's owner reported it."""
+
+    __tablename__ = "reflexio_session_outcome"
+    user_id: str = Field(primary_key=True)
+    session_id: str = Field(primary_key=True)
+    outcome: str
+    occurred_at: int = Field(sa_type=BigInteger)
+    created_at: int = Field(sa_type=BigInteger)
+    source: str
+    label: str | None = None
+    value: float | None = None
+    details: dict[str, Any] | None = Field(default=None, sa_type=NullableJSON)
+
+
 METADATA = _REGISTRY.metadata
 
 
@@ -259,3 +299,5 @@ AGENT_PLAYBOOK = _table(AgentPlaybookRow)
 EVIDENCE = _table(EvidenceRow)
 DISMISSED = _table(DismissedRow)
 JOB = _table(JobRow)
+SHOWN = _table(ShownRow)
+OUTCOME = _table(OutcomeRow)

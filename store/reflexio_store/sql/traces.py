@@ -19,7 +19,7 @@ from .kinds import PROFILES, USER_PLAYBOOKS, Kind
 from .learning_rows import evidence_of, named
 from .part import chunks
 from .succession import forget_rows
-from .tables import EVIDENCE, INTERACTION, JOB, REQUEST, SESSION
+from .tables import EVIDENCE, INTERACTION, JOB, OUTCOME, REQUEST, SESSION
 
 _e = EVIDENCE.c
 
@@ -54,7 +54,8 @@ def mend_sessions(connection: Connection, user_id: str, session_ids: Sequence[st
             values = {"first_at_us": first, "last_at_us": last, "n_requests": count}
             connection.execute(update(SESSION).where(this).values(values))
         empty = [session_id for session_id in part if session_id not in left]
-        connection.execute(delete(SESSION).where(SESSION.c.user_id == user_id, SESSION.c.session_id.in_(empty)))
+        for table in (SESSION, OUTCOME):
+            connection.execute(delete(table).where(table.c.user_id == user_id, table.c.session_id.in_(empty)))
         theirs = and_(JOB.c.user_id == user_id, JOB.c.kind == LEARN, JOB.c.key.in_(empty))
         jobs += connection.execute(delete(JOB).where(theirs)).rowcount
     return jobs

@@ -52,11 +52,13 @@ class TestStoringTurns:
             "metadata": {"a": [1]},
         }
         assert data.request.created_at == stored.created_at_us // 1_000_000
-        answer = data.interactions[1].model_dump()
+        answer = data.interactions[1].model_dump(exclude={"retrieved_learnings"})
         assert answer.pop("interaction_id") == ids.interaction_id(stored.request_id, 1)
         assert (answer.pop("user_id"), answer.pop("request_id")) == ("ada", stored.request_id)
         item = stored.interactions[1]
         assert answer == {name: getattr(item, name) for name in answer}
+        shown = [learning.model_dump(exclude_unset=True) for learning in data.interactions[1].retrieved_learnings]
+        assert shown == item.retrieved_learnings
 
     def test_a_turn_is_stored_once_however_often_it_is_sent(self, store: Store, turn: MakeTurn) -> None:
         """Within one batch, in the next one, and with other words: the first one stays."""

@@ -1,0 +1,298 @@
+"""Recall: what was learned, as prompt text, within a budget and a time limit."""
+
+from __future__ import annotations
+
+import asyncio
+import contextvars
+from collections.abc import Sequence
+from concurrent.futures import Future
+from concurrent.futures import TimeoutError as Late
+from dataclasses import dataclass, replace
+from typing import Any
+
+from reflexio_middleware.capture.messages import strip_injected
+from reflexio_middleware.capture.turn import current_turn
+from reflexio_middleware.client.core import Core
+from reflexio_middleware.guard import count, guard, warn
+from reflexio_middleware.recall.choose import Recall, choose
+from reflexio_middleware.recall.deadline import Deadline
+from reflexio_middleware.recall.experiment import arm_of
+from reflexio_middleware.recall.frozen import Frozen
+from reflexio_middleware.recall.inject import Placement, inject_block, latest_user_text
+from reflexio_middleware.scope import current_session
+from reflexio_middleware.tracing import span
+from reflexio_store.errors import InvalidInputError
+
+_COLD_SECONDS = 5.0  # opening the home (once) is not part of a recall's time limit
+_FIRST_SECONDS = 1.0
+_MAX_QUERY = 2_000
+
+
+@dataclass(frozen=True, slots=True)
+class _Question:
+    """One recall that was asked for: with what words, for whom, how much of it."""
+
+    text: str
+    user_id: str
+    agent_version: str
+    session_id: str
+    top_k: int
+    token_budget: int
+    hold: bool
+
+    @property
+    def conversation(self) -> tuple[str, str, str]:
+        """Whose conversation it is part of."""
+        return self.user_id, self.agent_version, self.session_id
+
+
+class RecallApi(Core):
+    """The part of the client that puts what was learned into prompts."""
+
+    _recalled_before = False
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        self._deadline, self._frozen = Deadline(), Frozen()
+        super().__init__(*args, **kwargs)
+
+    def recall(
+        self,
+        query: str,
+        *,
+        user_id: str | None = None,
+        session_id: str | None = None,
+        agent_version: str | None = None,
+        top_k: int | None = None,
+        token_budget: int | None = None,
+        timeout: float | None = None,
+        hold: bool = False,
+    ) -> Recall:
+        """What was learned that fits ``query``, as one block of text for a prompt; falsy when nothing fits.
+
+        It fails open: when the store is slow or fails, the recall is empty and its ``reason`` (and ``stats()``) says
+        so. What comes too late serves the next turn of the conversation, if that is late as well. Inside a turn, what
+        was recalled is stored with it as ``retrieved_learnings``.
+
+        Args:
+            query: The user's message.
+            user_id: Whose learnings; None: the scope's. Without one nothing personal is recalled.
+            session_id: Which conversation; None: the scope's.
+            agent_version: Playbooks of this version; None: the scope's, else the setting.
+            top_k: Most learnings of one kind; None: the setting ``recall_top_k`` (5).
+            token_budget: Most tokens of the block; None: the setting ``recall_tokens`` (400).
+            timeout: Seconds at most; None: the setting ``recall_timeout`` (0.05), and a second for the first recall.
+            hold: Give the same block for the whole session, from the first one that is not empty on, as long as all in
+                it still stands: for system messages, so that the provider's prompt cache keeps its prefix.
+
+        Raises:
+            InvalidInputError: ``query`` is not text.
+        """
+        self._check_query(query)
+        with guard("recalling"):
+            question, experiment = self._question(query, user_id, session_id, agent_version, top_k, token_budget, hold)
+            found = self._instead(experiment)
+            if found is None:
+                future = self._asked(question)
+                try:
+                    found = self._deadline.in_time(question.conversation, future.result(self._limit(timeout)))
+                except Late:
+                    found = self._late(question, future)
+            return _noted(replace(found, experiment=experiment))
+        return Recall(reason="error")
+
+    async def recall_async(
+        self,
+        query: str,
+        *,
+        user_id: str | None = None,
+        session_id: str | None = None,
+        agent_version: str | None = None,
+        top_k: int | None = None,
+        token_budget: int | None = None,
+        timeout: float | None = None,  # noqa: ASYNC109 - the same arguments as recall()
+        hold: bool = False,
+    ) -> Recall:
+        """:meth:`recall` that does not block the event loop."""
+        self._check_query(query)
+        with guard("recalling"):
+            question, experiment = self._question(query, user_id, session_id, agent_version, top_k, token_budget, hold)
+            found = self._instead(experiment)
+            if found is None:
+                future = self._asked(question)
+                try:
+                    answer = await asyncio.wait_for(asyncio.shield(asyncio.wrap_future(future)), self._limit(timeout))
+                    found = self._deadline.in_time(question.conversation, answer)
+                except TimeoutError:
+                    found = self._late(question, future)
+            return _noted(replace(found, experiment=experiment))
+        return Recall(reason="error")
+
+    def inject(
+        self,
+        messages: Sequence[Any],
+        *,
+        placement: Placement = "turn",
+        user_id: str | None = None,
+        session_id: str | None = None,
+        agent_version: str | None = None,
+        token_budget: int | None = None,
+        timeout: float | None = None,
+    ) -> list[Any]:
+        """Chat messages (dictionaries, pairs or LangChain messages) with what fits the latest user message.
+
+        A new list; the given one and its messages stay as they are. Nothing fits: nothing is added.
+
+        Args:
+            messages: The conversation, oldest first.
+            placement: ``"turn"``: before the latest user message's text, so that all before it stays the same for the
+                provider's prompt cache; ``"system"``: at the end of the system message, the same block for the whole
+                session (where one is known).
+            user_id: As in :meth:`recall`, like the rest.
+            session_id: Which conversation; None: the scope's.
+            agent_version: Playbooks of this version.
+            token_budget: Most tokens of the block.
+            timeout: Seconds at most.
+        """
+        _check_placement(placement)
+        with guard("injecting"):
+            found = self.recall(
+                latest_user_text(messages), user_id=user_id, session_id=session_id, agent_version=agent_version,
+                token_budget=token_budget, timeout=timeout, hold=placement == "system",
+            )  # fmt: skip
+            return inject_block(messages, found.text, placement)
+        return messages  # type: ignore[return-value]  # what cannot be read is handed back as it is
+
+    async def inject_async(
+        self,
+        messages: Sequence[Any],
+        *,
+        placement: Placement = "turn",
+        user_id: str | None = None,
+        session_id: str | None = None,
+        agent_version: str | None = None,
+        token_budget: int | None = None,
+        timeout: float | None = None,  # noqa: ASYNC109
+    ) -> list[Any]:
+        """:meth:`inject` that does not block the event loop."""
+        _check_placement(placement)
+        with guard("injecting"):
+            found = await self.recall_async(
+                latest_user_text(messages), user_id=user_id, session_id=session_id, agent_version=agent_version,
+                token_budget=token_budget, timeout=timeout, hold=placement == "system",
+            )  # fmt: skip
+            return inject_block(messages, found.text, placement)
+        return messages  # type: ignore[return-value]  # what cannot be read is handed back as it is
+
+    def _limit(self, timeout: float | None) -> float:
+        """Seconds for a recall. The first of a client, which has everything to load, is given a second unless told."""
+        if timeout is not None:
+            return timeout
+        first, self._recalled_before = not self._recalled_before, True
+        return max(_FIRST_SECONDS, self.settings.recall_timeout) if first else self.settings.recall_timeout
+
+    def _check_query(self, query: object) -> None:
+        if not isinstance(query, str):
+            raise InvalidInputError("The call was refused", [("query", f"must be text, not {type(query).__name__}")])
+
+    def _question(
+        self,
+        query: str,
+        user_id: str | None,
+        session_id: str | None,
+        agent_version: str | None,
+        top_k: int | None,
+        token_budget: int | None,
+        hold: bool,
+    ) -> tuple[_Question, tuple[str, str] | None]:
+        """What is asked, with what is not said taken from the turn or the scope around; and the arm of the user in the
+        experiment that runs, if any."""
+        turn, settings = current_turn(), self.settings
+        scope = turn.scope if turn is not None else current_session()
+        user = str(user_id or "") or (scope.user_id if scope else "")
+        if not user:
+            count("recalls_without_user")
+            warn("recall-no-user", "reflexio: a recall without user_id finds nothing personal. Name the user: "
+                 "`with session(..., user_id=...)` or recall(..., user_id=...)")  # fmt: skip
+        session = str(session_id or "") or (scope.session_id if scope else "")
+        question = _Question(
+            text=query[:_MAX_QUERY],
+            user_id=user,
+            agent_version=agent_version or (scope.agent_version if scope else "") or settings.agent_version,
+            session_id=session,
+            top_k=settings.recall_top_k if top_k is None else top_k,
+            token_budget=settings.recall_tokens if token_budget is None else token_budget,
+            hold=hold and bool(session),
+        )
+        name = settings.retrieval_experiment
+        return question, (name, arm_of(name, user, settings.retrieval_holdout)) if name and user else None
+
+    def _instead(self, experiment: tuple[str, str] | None) -> Recall | None:
+        """The empty recall that there is where nothing is asked, with its reason; None: ask."""
+        count("recalls")
+        if experiment is not None and experiment[1] == "holdout":
+            count("recalls_held_out")
+            return Recall(reason="holdout")
+        if self.is_closed:
+            return Recall(reason="closed")
+        if not self._deadline.may_ask():
+            count("recalls_skipped")
+            return Recall(reason="circuit open")
+        return None
+
+    def _asked(self, question: _Question) -> Future[Recall]:
+        """The recall, under way."""
+        with guard("opening the store for a recall"):
+            self._warm()
+        context = contextvars.copy_context()
+        return self._recall_threads().submit(context.run, self._recalled, question)
+
+    def _warm(self) -> None:
+        """Open the home, once, outside of the time limit of the recall that happens to be the first."""
+        if self._opened is None:
+            self._recall_threads().submit(self._open).result(_COLD_SECONDS)
+
+    def _recalled(self, question: _Question) -> Recall:
+        with guard("recall"), span("reflexio.recall", "retrieval") as traced:
+            if self._delivery.pending:
+                self._delivery.flush(self.settings.recall_timeout / 2)
+            store = self._open()
+            held = self._frozen.get(question.conversation, store, user_id=question.user_id) if question.hold else None
+            found = held or choose(
+                store,
+                strip_injected(question.text),
+                user_id=question.user_id,
+                agent_version=question.agent_version,
+                top_k=question.top_k,
+                token_budget=question.token_budget,
+            )
+            if question.hold:
+                self._frozen.hold(question.conversation, found)
+            traced.note(recalled=len(found.learnings), characters=len(found.text))
+            return found
+        count("recalls_failed")
+        return Recall(reason="error")
+
+    def _late(self, question: _Question, future: Future[Recall]) -> Recall:
+        count("recalls_late")
+        warn("recall-late", "reflexio: a recall was too late; the agent goes on without (see the setting "
+             "recall_timeout)")  # fmt: skip
+        return self._deadline.late(question.conversation, future)
+
+    def after_fork(self, *, child: bool) -> None:
+        """A child begins anew: a thread that it has not may have held a lock."""
+        super().after_fork(child=child)
+        if child:
+            self._deadline, self._frozen = Deadline(), Frozen()
+
+
+def _check_placement(placement: str) -> None:
+    if placement not in ("turn", "system"):
+        raise InvalidInputError("The call was refused", [("placement", "must be 'turn' or 'system'")])
+
+
+def _noted(found: Recall) -> Recall:
+    """Note on the current turn what its prompt is about to hold."""
+    turn = current_turn()
+    if turn is not None:
+        turn.retrieved(found.retrieved, experiment=found.experiment)
+    return found
