@@ -1,0 +1,71 @@
+"""Recalls that come too late: the agent goes on, the next turn may have them, a failing store is left alone."""
+
+from __future__ import annotations
+
+from concurrent.futures import Future
+from pathlib import Path
+
+from reflexio_middleware import ReflexioClient
+from reflexio_middleware.guard import raise_internal_errors
+from reflexio_middleware.recall.choose import Recall
+from reflexio_middleware.recall.deadline import FAILURES, Deadline
+from reflexio_store.models import UserProfile
+
+FOUND = Recall("block", (UserProfile(user_id="ann", content="x"),))
+
+
+def running() -> Future[Recall]:
+    """A recall that is being worked on."""
+    future: Future[Recall] = Future()
+    future.set_running_or_notify_cancel()
+    return future
+
+
+def test_a_late_recall_serves_the_next_turn_of_its_conversation() -> None:
+    """If that is late as well; once, and nobody else."""
+    deadline = Deadline()
+    slow = running()
+    assert deadline.late("ann", slow).reason == "timeout"
+    slow.set_result(FOUND)
+    assert deadline.late("bob", running()).reason == "timeout"
+    assert deadline.late("ann", running()) is FOUND
+    assert deadline.late("ann", running()).reason == "timeout"
+
+
+def test_a_recall_in_time_is_newer_than_what_was_kept() -> None:
+    """So that is dropped."""
+    deadline = Deadline()
+    slow = running()
+    deadline.late("ann", slow)
+    slow.set_result(FOUND)
+    assert not deadline.in_time("ann", Recall())
+    assert deadline.late("ann", running()).reason == "timeout"
+
+
+def test_a_late_recall_that_fails_is_nothing() -> None:
+    """It said so where it failed."""
+    deadline = Deadline()
+    slow = running()
+    deadline.late("ann", slow)
+    slow.set_exception(RuntimeError("broken"))
+    assert deadline.late("ann", running()).reason == "timeout"
+
+
+def test_after_failures_in_a_row_nothing_is_asked() -> None:
+    """A success in between begins the count anew."""
+    deadline = Deadline()
+    for _ in range(FAILURES - 1):
+        deadline.in_time("ann", Recall(reason="error"))
+    deadline.in_time("ann", Recall())
+    for _ in range(FAILURES):
+        assert deadline.may_ask()
+        deadline.in_time("ann", Recall(reason="error"))
+    assert not deadline.may_ask()
+
+
+def test_a_store_that_is_gone_stops_being_asked_and_the_agent_goes_on(tmp_path: Path) -> None:
+    """Each recall is counted: as failed, or as skipped."""
+    with raise_internal_errors(False), ReflexioClient(f"sqlite:///{tmp_path / 'home.db'}", learning="off") as client:
+        client.store.close()
+        reasons = [client.recall("Any peanuts in it?", user_id="ann", timeout=5).reason for _ in range(FAILURES + 1)]
+    assert reasons == ["error"] * FAILURES + ["circuit open"]
