@@ -6,7 +6,18 @@ from collections.abc import Sequence
 
 import typer
 
-from reflexio_middleware.cli import about, delete, demo, doctor, learnings, playbooks, retrieval, sessions, transfer
+from reflexio_middleware.cli import (
+    about,
+    delete,
+    demo,
+    doctor,
+    learnings,
+    playbooks,
+    retrieval,
+    sessions,
+    transfer,
+    uses,
+)
 from reflexio_middleware.cli.failing import OneLineErrors
 from reflexio_middleware.cli.options import Store
 
@@ -35,6 +46,9 @@ app.command("show")(sessions.show)
 app.command("learnings")(learnings.learnings)
 app.command("search")(retrieval.search)
 app.command("recall")(retrieval.recall)
+app.command("explain")(uses.explain)
+app.command("outcome")(uses.outcome)
+app.command("experiment")(uses.experiment)
 app.add_typer(playbooks.app, name="playbooks")
 app.add_typer(delete.app, name="delete")
 app.command("export")(transfer.export)
