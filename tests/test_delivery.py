@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+import json
 import os
 import signal
 import struct
@@ -11,6 +13,7 @@ import textwrap
 import threading
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -90,6 +93,37 @@ def test_a_poisonous_turn_does_not_hold_up_its_neighbours(delivery: Delivery, sh
     assert delivery.flush(10) == 0
     assert sorted(shelf.turns) == [f"r{number}" for number in range(10) if number != 5]
     assert '\\"request_id\\":\\"r5\\"' in (tmp_path / "spool" / DEAD_LETTERS).read_text()
+
+
+@given(
+    item=st.builds(
+        InteractionRecord,
+        role=st.text(),
+        content=st.text(),
+        created_at=st.integers(0, 2**40),
+        tools_used=st.lists(st.just({"tool_name": "find"}), max_size=2),
+        citations=st.lists(st.just({"text": "x"}), max_size=1),
+        user_action=st.sampled_from(["none", "click"]),
+        shadow_content=st.text(max_size=3),
+    ),
+    status=st.sampled_from(["completed", "error"]),
+    metadata=st.dictionaries(st.text(max_size=3), st.none() | st.booleans() | st.text(max_size=3), max_size=2),
+)
+def test_a_record_comes_back_from_json_as_it_was(item: InteractionRecord, status: str, metadata: Any) -> None:
+    """Though the fields that hold their default are left out."""
+    turn = TurnRecord("r1", "ann", "s1", "", "", 1, [item, InteractionRecord("user", "hi")], status, metadata=metadata)
+    assert TurnRecord.from_json(json.loads(json.dumps(turn.to_json()))) == turn
+
+
+def test_a_spool_that_an_earlier_version_wrote_is_read(shelf: Shelf, tmp_path: Path) -> None:
+    """Its records hold every field of a turn, also those at their default."""
+    left = FileSpool(tmp_path / "spool")
+    left.append(json.dumps(dataclasses.asdict(a_turn("old"))).encode())
+    left.close()
+    later = Delivery(shelf.open, tmp_path / "spool")  # type: ignore[arg-type]
+    assert later.flush(10) == 0
+    later.close(5)
+    assert shelf.turns == {"old": a_turn("old")}
 
 
 def test_a_full_spool_refuses_and_keeps_what_it_has(shelf: Shelf, tmp_path: Path) -> None:

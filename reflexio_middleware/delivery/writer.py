@@ -116,7 +116,7 @@ class Delivery:
         if self._prepare is not None:
             self._prepare(turn)
         try:
-            payload = orjson.dumps(turn)
+            payload = orjson.dumps(turn.to_json())
         except (TypeError, ValueError) as error:
             count("turns_refused")
             warn("encode", "reflexio: a turn could not be encoded and is lost (%s)", error)
@@ -301,10 +301,10 @@ class Delivery:
             raise
         except ReflexioError as error:
             if len(turns) == 1:
-                self._set_aside(orjson.dumps(turns[0]), error)
+                self._set_aside(orjson.dumps(turns[0].to_json()), error)
                 return
             for turn in turns:
-                self._store(store, [orjson.dumps(turn)])
+                self._store(store, [orjson.dumps(turn.to_json())])
 
     def _decode(self, payload: bytes) -> TurnRecord | None:
         try:

@@ -5,7 +5,8 @@ They are not validated here: whoever makes one (capture, publish, import) does t
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import MISSING, dataclass, field, fields
+from operator import attrgetter
 from typing import Any, Final
 
 MAX_INTERACTIONS: Final = 1000
@@ -31,6 +32,10 @@ class InteractionRecord:
     shadow_content: str = ""
     expert_content: str = ""
 
+    def to_json(self) -> dict[str, Any]:
+        """It as a JSON object, without the fields that hold their default."""
+        return {"role": self.role, "content": self.content, "created_at": self.created_at, **_REST_OF_ITEM.told(self)}
+
 
 @dataclass(slots=True)
 class TurnRecord:
@@ -54,9 +59,47 @@ class TurnRecord:
     retrieval_experiment_id: str | None = None
     retrieval_experiment_arm: str | None = None
 
+    def to_json(self) -> dict[str, Any]:
+        """It as a JSON object, without the fields that hold their default."""
+        return {
+            "request_id": self.request_id,
+            "user_id": self.user_id,
+            "session_id": self.session_id,
+            "agent_version": self.agent_version,
+            "source": self.source,
+            "created_at_us": self.created_at_us,
+            "interactions": [item.to_json() for item in self.interactions],
+            **_REST_OF_TURN.told(self),
+        }
+
     @classmethod
     def from_json(cls, data: dict[str, Any]) -> TurnRecord:
-        """The record that ``data`` (a decoded JSON object) describes; unknown keys are an error of the writer."""
+        """The record that ``data`` (a decoded JSON object) describes; what is left out has its default, an unknown
+        key is an error of the writer."""
         values = dict(data)
         values["interactions"] = [InteractionRecord(**item) for item in data["interactions"]]
         return cls(**values)
+
+
+class _Rest:
+    """The fields behind the first ones of a record: mostly they hold their defaults."""
+
+    def __init__(self, record: type[InteractionRecord | TurnRecord], first: int) -> None:
+        rest = {each.name: each for each in fields(record)[first:]}
+        self._names = tuple(rest)
+        self._values = attrgetter(*rest)
+        self._defaults = tuple(
+            each.default if each.default_factory is MISSING else each.default_factory() for each in rest.values()
+        )
+
+    def told(self, record: InteractionRecord | TurnRecord) -> dict[str, Any]:
+        """Those that hold something else."""
+        values = self._values(record)
+        if values == self._defaults:
+            return {}
+        told = zip(self._names, values, self._defaults, strict=True)
+        return {name: value for name, value, default in told if value != default}
+
+
+_REST_OF_ITEM: Final = _Rest(InteractionRecord, 3)
+_REST_OF_TURN: Final = _Rest(TurnRecord, 7)
