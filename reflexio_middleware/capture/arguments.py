@@ -16,6 +16,7 @@ from reflexio_middleware.capture.messages import (
     read_message,
 )
 from reflexio_middleware.capture.snapshot import MAX_TEXT, as_text, field_of, mark_cut
+from reflexio_middleware.guard import guard
 
 _TEXT_NAMES: Final = (
     "message", "question", "query", "prompt", "user_message", "user_input", "input", "text", "content", "inputs", "q",
@@ -169,7 +170,7 @@ class Answer:
     def add(self, item: Any) -> None:
         """Take one streamed item."""
         self._streamed = True
-        chunk = item if self._chosen is not None or isinstance(item, str) else _chunk(self._text_of(item))
+        chunk = item if isinstance(item, str) or self._chosen is not None else _chunk(self._text_of(item))
         if isinstance(chunk, str):
             if self._items and isinstance(self._items[-1], _Text):
                 self._items[-1].add(chunk)
@@ -193,9 +194,11 @@ class Answer:
         return _join(self._gathered()) if self._streamed else returned
 
     def chosen(self, value: Any) -> Any:
-        """The part of the :meth:`joined` value that was asked for; whoever asked with a function may raise here."""
+        """The part of the :meth:`joined` value that was asked for; all of it where a function that asks fails."""
         if callable(self._chosen):
-            return self._chosen(self._gathered() if self._streamed else value)
+            with guard("choosing the agent's answer"):
+                return self._chosen(self._gathered() if self._streamed else value)
+            return value
         if value is None or self._chosen is None:
             return value
         return field_of(value, self._chosen)

@@ -7,18 +7,17 @@ result the agent's answer, is found by :mod:`~reflexio_middleware.capture.argume
 from __future__ import annotations
 
 import contextlib
-import os
 import sys
 import weakref
 from collections.abc import Callable, Mapping
 from contextvars import Token
-from typing import Any, ParamSpec, TypeVar, overload
+from typing import Any, Final, ParamSpec, TypeVar, overload
 
 from reflexio_middleware import scope as _scope
 from reflexio_middleware.capture.arguments import Answer, Given, InputReader, read_answer
 from reflexio_middleware.capture.recalled import with_recall
 from reflexio_middleware.capture.streams import watched
-from reflexio_middleware.capture.turn import Turn, activate, current_turn, deactivate
+from reflexio_middleware.capture.turn import Turn, activate, current_turn, deactivate, is_switched_off
 from reflexio_middleware.guard import guard
 from reflexio_middleware.wrapping import UNWATCHED, Call, wrap
 
@@ -89,7 +88,7 @@ def capture(
         named = (session_id, user_id, agent_version, source, metadata, client)
 
         def begin(args: tuple[Any, ...], kwargs: dict[str, Any]) -> Call:
-            if os.environ.get("REFLEXIO_CAPTURE") == "off" or current_turn() is not None:
+            if is_switched_off() or current_turn() is not None:
                 return UNWATCHED
             with guard("capturing a call"):
                 return _Captured(Turn(_scope.derive(_scope.current_session(), *named)), reader, output, args, kwargs)
@@ -101,6 +100,10 @@ def capture(
         return wrapped
 
     return decorate if fn is None else decorate(fn)
+
+
+_NOT_READ: Final = Given()
+_READING_AN_ITEM: Final = guard("reading a streamed item")
 
 
 class _Captured:
@@ -119,10 +122,10 @@ class _Captured:
         self._turn = turn
         self._answer = Answer(output)
         self._token: Token[weakref.ref[Turn] | None] | None = None
-        self._given = Given()
+        self._given = _NOT_READ
         with guard("reading the user's message"):
             self._given = reader.read(args, kwargs)
-            turn.add_read(self._given.new)
+        turn.add_read(self._given.new)
 
     def enter(self) -> None:
         self._token = activate(self._turn)
@@ -133,7 +136,7 @@ class _Captured:
             self._token = None
 
     def yielded(self, item: Any) -> None:
-        with guard("reading a streamed item"):
+        with _READING_AN_ITEM:
             self._answer.add(item)
 
     def returned(self, result: Any) -> None:
@@ -153,9 +156,7 @@ class _Captured:
 
     def _end(self, result: Any) -> None:
         with guard("reading the agent's answer"):
-            value = self._answer.joined(result)
-            with guard("choosing the agent's answer"):
-                value = self._answer.chosen(value)
+            value = self._answer.chosen(self._answer.joined(result))
             self._turn.add_read(read_answer(value, self._given))
         self._turn.finish()
 

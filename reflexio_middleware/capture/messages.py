@@ -8,7 +8,7 @@ told apart by their attributes.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, Final
@@ -23,11 +23,12 @@ MEMORY_TAG: Final = "reflexio_memory"
 """The tag around text that recall puts into a prompt. What stands inside is never stored as anybody's words."""
 
 _INJECTED: Final = re.compile(rf"\s*<{MEMORY_TAG}\b[^>]*>.*?</{MEMORY_TAG}>\s*", re.DOTALL)
-_ROLES: Final = {
+ROLES: Final = {
     "human": "user", "HumanMessageChunk": "user",
     "ai": "assistant", "AIMessageChunk": "assistant", "model": "assistant",
     "ToolMessageChunk": "tool", "SystemMessageChunk": "system", "developer": "system",
 }  # fmt: skip
+"""Which of the roles that are stored is meant by a name that a framework gives one."""
 _NONE: Final = object()
 _CHAT_ROLES: Final = frozenset({"user", "assistant", "tool", "system", "function"})
 
@@ -56,7 +57,7 @@ def is_message(value: Any) -> bool:
     if isinstance(value, Mapping):
         return isinstance(value.get("role"), str) and ("content" in value or "tool_calls" in value)
     if isinstance(value, tuple):
-        return len(value) == 2 and isinstance(value[0], str) and (value[0] in _ROLES or value[0] in _CHAT_ROLES)
+        return len(value) == 2 and isinstance(value[0], str) and (value[0] in ROLES or value[0] in _CHAT_ROLES)
     return field_of(value, "content", _NONE) is not _NONE and isinstance(_role_of(value), str)
 
 
@@ -78,11 +79,14 @@ def read_message(value: Any) -> Message:
         return Message("user", as_text(value), [])
     get = partial(field_of, value)
     role = _role_of(value) or ""
-    calls = get("tool_calls") or ([get("function_call")] if get("function_call") else [])
+    calls = get("tool_calls")
+    if not calls:
+        called = get("function_call")
+        calls = [called] if called else []
     return Message(
-        role=_ROLES.get(role, role),
+        role=ROLES.get(role, role),
         text=text_of(value),
-        tools=[_call(call) for call in calls] if isinstance(calls, Sequence) else [],
+        tools=[read_call(call) for call in calls] if isinstance(calls, Sequence) else [],
         call_id=str(get("tool_call_id") or ""),
         name=str(get("name") or ""),
         status=str(get("status") or "") if role in ("tool", "ToolMessageChunk") else "",
@@ -126,7 +130,8 @@ def _part(part: Any) -> str:
     return describe_media(part)
 
 
-def _call(call: Any) -> dict[str, Any]:
+def read_call(call: Any) -> dict[str, Any]:
+    """A tool call of any form as ``{"id", "name", "input"}``."""
     get = partial(field_of, call)
     inner = get("function")
     if inner is not None:
@@ -149,9 +154,13 @@ def arguments_of(arguments: Any) -> Any:
 
 def new_user_messages(conversation: Sequence[Any]) -> list[Message]:
     """The user messages that nobody has answered yet: those after the last answer or tool result."""
+    return unanswered(map(read_message, reversed(conversation)))
+
+
+def unanswered(latest_first: Iterable[Message]) -> list[Message]:
+    """:func:`new_user_messages` of a conversation that is read backwards, as far as it is needed."""
     found: list[Message] = []
-    for value in reversed(conversation):
-        message = read_message(value)
+    for message in latest_first:
         if message.role in ("assistant", "tool", "function"):
             break
         if message.role != "system":

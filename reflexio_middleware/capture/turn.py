@@ -99,6 +99,11 @@ def current_turn() -> Turn | None:
     return None
 
 
+def is_switched_off() -> bool:
+    """Whether ``REFLEXIO_CAPTURE=off`` is set: what begins now is not captured."""
+    return os.environ.get("REFLEXIO_CAPTURE") == "off"
+
+
 def activate(turn: Turn) -> Token[weakref.ref[Turn] | None]:
     """Make ``turn`` the current one of this context; give the token to :func:`deactivate`."""
     return _current.set(turn.reference)
@@ -248,8 +253,6 @@ class Turn:
             if not record.interactions:
                 count("turns_empty")
                 return
-            if os.environ.get("REFLEXIO_CAPTURE") == "off":
-                return
             sink = self._sink or _sink_of(self.scope)
             if sink is None:
                 count("turns_without_sink")
@@ -304,6 +307,14 @@ class Turn:
         )
 
 
+class _Nowhere:
+    """The sink of turns that are built while capture is switched off."""
+
+    def put(self, turn: TurnRecord) -> bool:  # noqa: ARG002
+        """Keep nothing."""
+        return False
+
+
 def _now() -> int:
     return int(time.time())
 
@@ -350,7 +361,8 @@ class turn:  # noqa: N801 - reads as a statement: `with turn(user_id="ann") as t
         outer = current_turn()
         if outer is not None:
             return outer
-        self._turn = Turn(_scope.derive(_scope.current_session(), *self._named))
+        scope = _scope.derive(_scope.current_session(), *self._named)
+        self._turn = Turn(scope, _Nowhere() if is_switched_off() else None)
         self._token = activate(self._turn)
         return self._turn
 

@@ -3,22 +3,41 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from itertools import chain
 from typing import Any, Final
 
-from langchain_core.messages import BaseMessage
+from langchain_core.messages import AIMessage, BaseMessage, ChatMessage, ToolMessage
 from langchain_core.prompt_values import PromptValue
 
-from reflexio_middleware.capture.messages import Message, is_message, new_user_messages, read_message
+from reflexio_middleware.capture.messages import (
+    ROLES,
+    Message,
+    is_message,
+    read_call,
+    read_message,
+    text_of,
+    unanswered,
+)
 from reflexio_middleware.capture.snapshot import as_text, cut
 
 _QUESTION_NAMES: Final = ("question", "query", "input", "message", "user_input", "prompt", "task", "request", "text")
 
 
 def read(value: Any) -> Message:
-    """A message, with the text that LangChain itself gives of it where it is an answer."""
-    message = read_message(value)
-    if message.role == "assistant" and isinstance(value, BaseMessage) and not isinstance(value.content, str):
-        message.text = cut(str(value.text)) or message.text
+    """A message, with the text that LangChain itself gives of it where it is an answer.
+
+    LangChain's own are asked for what their class has: to be told that an attribute is missing takes microseconds.
+    """
+    if not isinstance(value, BaseMessage):
+        return read_message(value)
+    kind = value.role if isinstance(value, ChatMessage) else value.type
+    message = Message(ROLES.get(kind, kind), text_of(value), [], name=str(getattr(value, "name", None) or ""))
+    if isinstance(value, ToolMessage):
+        message.call_id, message.status = str(value.tool_call_id), str(getattr(value, "status", ""))
+    elif isinstance(value, AIMessage):
+        message.tools = [read_call(call) for call in getattr(value, "tool_calls", None) or ()]
+        if not isinstance(value.content, str):
+            message.text = cut(str(value.text)) or message.text
     return message
 
 
@@ -44,7 +63,7 @@ def conversation_of(value: Any) -> list[Any] | None:
     if isinstance(value, str) or (value is not None and is_message(value)):
         return [value]
     if isinstance(value, Sequence) and not isinstance(value, (bytes, tuple)) and value:
-        return list(value) if all(isinstance(item, str) or is_message(item) for item in value) else None
+        return list(value) if all(isinstance(item, (str, BaseMessage)) or is_message(item) for item in value) else None
     return None
 
 
@@ -60,17 +79,13 @@ def resume_of(inputs: Any) -> Any:
 
 def new_from_user(conversation: Sequence[Any]) -> list[Message]:
     """The user's words of this turn: the human messages at the end, without summaries and a prefilled answer."""
-    own = [item for item in conversation if not is_summary(item) and getattr(item, "type", "") != "remove"]
-    if own and _is_prefill(own[-1]):
-        own.pop()
-    return new_user_messages(own)
-
-
-def _is_prefill(value: Any) -> bool:
-    if isinstance(value, str):
-        return False
-    message = read_message(value)
-    return message.role == "assistant" and not message.tools
+    said = (read(item) for item in reversed(conversation) if not is_summary(item))
+    latest_first = (message for message in said if message.role != "remove")
+    last = next(latest_first, None)
+    if last is None:
+        return []
+    is_prefill = last.role == "assistant" and not last.tools
+    return unanswered(latest_first if is_prefill else chain([last], latest_first))
 
 
 def asked(inputs: Any, prompt: Sequence[Any] | None, *, in_graph: bool) -> list[Message]:
@@ -102,7 +117,7 @@ def results_at_end(conversation: Sequence[Any]) -> list[Message]:
     """The tool results that follow the last answer."""
     found: list[Message] = []
     for item in reversed(conversation):
-        message = read_message(item)
+        message = read(item)
         if message.role == "assistant":
             break
         if message.role == "tool":

@@ -12,7 +12,6 @@ tool calls a model without handing its config down.
 
 from __future__ import annotations
 
-import os
 import threading
 import time
 from collections import OrderedDict
@@ -23,7 +22,7 @@ from uuid import UUID
 from langchain_core.callbacks import BaseCallbackManager
 from langchain_core.runnables.config import var_child_runnable_config
 
-from reflexio_middleware.capture.turn import Turn, current_turn, find_turns_with
+from reflexio_middleware.capture.turn import Turn, current_turn, find_turns_with, is_switched_off
 from reflexio_store.forking import protect
 
 from .observed import Kind, Observed, Run
@@ -68,7 +67,7 @@ class Runs:
                 return None, []
             parent = self._runs.get(parent_id) if parent_id else None
             parent = parent or self.run_around()
-            if parent is None and os.environ.get("REFLEXIO_CAPTURE") == "off":
+            if parent is None and is_switched_off():
                 return None, []
             if parent is not None:
                 observed = parent.observed

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping
 from typing import Any, Final, Protocol
 
-from reflexio_middleware.capture.turn import Turn, current_turn
+from reflexio_middleware.capture.turn import Turn, current_turn, is_switched_off
 from reflexio_middleware.guard import guard
 
 from .asked import Asked, asked, place_of, scope_of
@@ -56,7 +55,7 @@ class Call:
         new = asked(dialect, dialect.conversation(body))
         scope, named = scope_of(memory, body)
         self._teller: Teller | None = None
-        if os.environ.get("REFLEXIO_CAPTURE") != "off":
+        if not is_switched_off():
             around = current_turn()
             if around is not None:
                 self._teller = in_langchain(around) or Joined(around)
