@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import inspect
 from typing import Any, TypedDict
 
 import pytest
@@ -250,8 +251,61 @@ def test_a_human_in_the_loop_is_an_interrupt(memory: Memory, config: Config, dec
     talk.invoke(Command(resume={"decisions": [decision]}), on(config, "thread-1"))
     first, second = memory.turns()
     assert first == [("user", "1+2?"), ("assistant", "", [("add", {"a": 1, "b": 2}, None, "")])]
-    assert (second[0][0], decision["type"] in second[0][1], second[-1][1]) == ("user", True, "done")
+    assert (second[0][0], decision["type"] in second[0][1]) == ("user", True)
+    name, given, output, status = second[1][2][0]
+    assert (name, given, len(second), second[1][1]) == ("add", {"a": 1, "b": 2}, 2, "done")
+    assert ("3" if decision["type"] == "approve" else "Never.") in output
+    assert status == ("success" if decision["type"] == "approve" else "error")
     assert memory.statuses() == ["interrupted", "completed"]
+
+
+def test_of_calls_that_a_human_judged_each_is_told_with_its_outcome(memory: Memory, config: Config) -> None:
+    """Refused, changed and approved, whether they ran or not."""
+    middleware = HumanInTheLoopMiddleware(interrupt_on={"add": True})
+    asks = AIMessage("", tool_calls=[call("add", f"c{at}", a=at, b=2).tool_calls[0] for at in range(3)])
+    talk = agent(asks, "done", middleware=[middleware], checkpointer=InMemorySaver())
+    talk.invoke(said("Sums"), on(config, "thread-1"))
+    edited = {"type": "edit", "edited_action": {"name": "add", "args": {"a": 5, "b": 5}}}
+    decisions = [{"type": "reject", "message": "Not this one."}, edited, {"type": "approve"}]
+    talk.invoke(Command(resume={"decisions": decisions}), on(config, "thread-1"))
+    outcomes = {given["a"]: (output, status) for _, given, output, status in memory.turns()[1][-1][2]}
+    ends = {0: ("Not this one.", "error"), 5: ("10", "success"), 2: ("4", "success")}
+    assert {a: (output.endswith(ends[a][0]), status) for a, (output, status) in outcomes.items()} == {
+        a: (True, status) for a, (_, status) in ends.items()
+    }
+
+
+@pytest.mark.skipif(
+    "interrupt_mode" not in inspect.signature(HumanInTheLoopMiddleware).parameters, reason="langchain 1.4 and later"
+)
+@pytest.mark.parametrize("decision", [{"type": "reject"}, {"type": "respond", "message": "It is green."}])
+def test_a_call_that_is_judged_while_another_runs_is_told_by_the_turn_of_the_judgement(
+    memory: Memory, config: Config, decision: dict[str, str]
+) -> None:
+    """What ran before stays with the turn that was interrupted."""
+    middleware = HumanInTheLoopMiddleware(interrupt_on={"ask": True}, interrupt_mode="per_call")
+    asks = AIMessage("", tool_calls=[TWO.tool_calls[0], call("ask", "c9", question="Which?").tool_calls[0]])
+    talk = agent(asks, "done", tools=[add, ask], middleware=[middleware], checkpointer=InMemorySaver())
+    asked = talk.invoke(said("Do both"), on(config, "thread-1"))
+    talk.invoke(Command(resume={asked["__interrupt__"][0].id: decision}), on(config, "thread-1"))
+    first, second = memory.turns()
+    assert first[-1][2] == [THREE, ("ask", {"question": "Which?"}, None, "")]
+    ((name, given, output, status),) = second[-1][2]
+    assert (name, given) == ("ask", {"question": "Which?"})
+    assert output.startswith(decision.get("message", "User rejected"))
+    assert status == ("error" if decision["type"] == "reject" else "success")
+
+
+def test_a_result_that_the_interrupted_turn_told_is_not_told_again(memory: Memory, config: Config) -> None:
+    """Of two tools that run at once one returns, one asks for a human: the turn that resumes tells the second."""
+    asks = AIMessage("", tool_calls=[TWO.tool_calls[0], call("ask", "c9", question="Sure?").tool_calls[0]])
+    talk = agent(asks, "done", tools=[add, ask], checkpointer=InMemorySaver())
+    talk.invoke(said("1+2?"), on(config, "thread-1"))
+    talk.invoke(Command(resume="yes"), on(config, "thread-1"))
+    first, second = memory.turns()
+    assert first[-1][2] == [THREE, ("ask", {"question": "Sure?"}, None, "")]
+    answered = ("ask", {"question": "Sure?"}, "the human said yes", "success")
+    assert second == [("user", "yes"), ("assistant", "done", [answered])]
 
 
 def test_a_stream_of_an_agent_that_is_closed_early_is_partial(memory: Memory, config: Config) -> None:

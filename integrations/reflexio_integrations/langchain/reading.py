@@ -77,6 +77,16 @@ def resume_of(inputs: Any) -> Any:
     return getattr(inputs, "resume", None) if type(inputs).__name__ == "Command" else None
 
 
+def decisions_of(inputs: Any) -> list[Mapping[str, Any]]:
+    """What a human decided on tool calls, with which a graph is resumed (``HumanInTheLoopMiddleware``: all in one
+    answer, or one decision for each interrupt)."""
+    resumed = resume_of(inputs)
+    if not isinstance(resumed, Mapping):
+        return []
+    found = resumed.get("decisions") or ([resumed] if "type" in resumed else resumed.values())
+    return [item for item in found if isinstance(item, Mapping) and "type" in item]
+
+
 def new_from_user(conversation: Sequence[Any]) -> list[Message]:
     """The user's words of this turn: the human messages at the end, without summaries and a prefilled answer."""
     said = (read(item) for item in reversed(conversation) if not is_summary(item))

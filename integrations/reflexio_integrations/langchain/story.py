@@ -13,7 +13,7 @@ from reflexio_middleware.capture.messages import Message
 from reflexio_middleware.capture.snapshot import as_text
 
 from .observed import Observed
-from .reading import conversation_of, is_summary, read, resume_of
+from .reading import conversation_of, decisions_of, is_summary, read, resume_of
 
 
 def after_the_question(outputs: Any, inputs: Any, users: Sequence[Message], seen: Observed) -> list[Message] | None:
@@ -29,6 +29,7 @@ def after_the_question(outputs: Any, inputs: Any, users: Sequence[Message], seen
     begin = None if not users or resume_of(inputs) is not None else _after_user(messages, users[-1])
     if begin is None:
         begin = next((at for at, item in enumerate(messages) if _made_here(item, seen)), len(messages))
+        begin = _with_answers_of_a_human(messages, begin, decisions_of(inputs), seen)
     new = [read(item) for item in messages[begin:] if not is_summary(item)]
     new = [message for message in new if message.role not in ("user", "system", "remove")]
     asked = {call["id"] for message in new for call in message.tools}
@@ -61,6 +62,25 @@ def _after_user(messages: Sequence[Any], last: Message) -> int | None:
 def _made_here(item: Any, seen: Observed) -> bool:
     call_id = getattr(item, "tool_call_id", None)
     return (call_id in seen.calls) if call_id else (getattr(item, "id", None) in seen.made)
+
+
+def _with_answers_of_a_human(
+    messages: Sequence[Any], begin: int, decisions: Sequence[Mapping[str, Any]], seen: Observed
+) -> int:
+    """The place from which on what a human answered in the place of tools is new, too; its calls are noted as made.
+
+    Results beside them may be of tools that ran before the interrupt: the interrupted turn has told those.
+    """
+    at = begin
+    while decisions and at and getattr(messages[at - 1], "tool_call_id", None):
+        at -= 1
+    asked = {call["id"]: call for call in read(messages[at - 1]).tools} if 0 < at < begin else {}
+    for item in messages[at:begin]:
+        call, result = asked.get(item.tool_call_id), read(item)
+        said = any(each.get("message") and str(each["message"]) in result.text for each in decisions)
+        if call is not None and (said or result.status == "error"):
+            seen.calls.setdefault(item.tool_call_id, (call["name"], call["input"]))
+    return at
 
 
 def _add_structured(outputs: Any, new: list[Message]) -> None:
