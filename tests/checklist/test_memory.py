@@ -79,11 +79,7 @@ def test_mem_2_handlers_that_are_dropped_leave_nothing(sink: ListSink, no_gc: No
 
 
 async def test_mem_3_what_never_ends_leaves_no_state(sink: ListSink) -> None:
-    """Cancelled ``ainvoke``, streams that are dropped half-read, an interrupt that nobody resumes.
-
-    Of a bare model that is cancelled LangChain reports nothing: that run is given up after an hour, or for the
-    thousandth after it (``tests/langchain/test_sessions.py``).
-    """
+    """Cancelled ``ainvoke`` (of a chain, of a bare model), dropped streams, an interrupt that nobody resumes."""
     handler = ReflexioCallbackHandler(user_id="ann")
     config: Any = {"callbacks": [handler], "configurable": {"thread_id": "t"}}
     graph: Any = StateGraph(dict)
@@ -94,11 +90,13 @@ async def test_mem_3_what_never_ends_leaves_no_state(sink: ListSink) -> None:
     before = _state()
     for _ in range(10):
         waiting = ScriptedModel(answers=["never"], wait=True)
-        task = asyncio.create_task((RunnableLambda(str) | waiting).ainvoke("q", config))
-        await waiting.waiting.wait()
-        task.cancel()
-        with pytest.raises(asyncio.CancelledError):
-            await task
+        for run in (RunnableLambda(str) | waiting, waiting):
+            waiting.waiting.clear()
+            task = asyncio.create_task(run.ainvoke("q", config))
+            await waiting.waiting.wait()
+            task.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await task
         stream = StreamingModel(answers=["one two three"]).stream("q", config=config)
         next(iter(stream))
         del stream

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import gc
+import weakref
 from typing import Any
 
 import pytest
@@ -13,6 +15,7 @@ from langchain_core.runnables import RunnableLambda, RunnableParallel
 from langchain_core.tools import tool
 from pydantic import BaseModel
 
+from reflexio_integrations.langchain import ReflexioCallbackHandler
 from tests.langchain.conftest import Memory
 from tests.langchain.scripted import ScriptedCompletion, ScriptedModel, StreamingModel, call
 
@@ -222,6 +225,69 @@ def test_a_cancelled_task_is_a_cancelled_turn(memory: Memory, config: Config, st
     asyncio.run(cancel())
     assert memory.turns() == [[("user", "Say yes"), ("assistant", "yes")] if streamed else [("user", "Say yes")]]
     assert memory.statuses() == ["cancelled"]
+
+
+async def _cancelled(run: Any, waits: ScriptedModel) -> None:
+    task = asyncio.ensure_future(run)
+    await waits.waiting.wait()
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+
+
+async def _out_of_time(run: Any, waits: ScriptedModel) -> None:
+    async def agent() -> str:
+        try:
+            async with asyncio.timeout(None) as limit:
+                reading = asyncio.ensure_future(waits.waiting.wait())
+                reading.add_done_callback(lambda _: limit.reschedule(0))
+                await run
+        except TimeoutError:
+            return "Sorry, that took too long"
+        return ""
+
+    assert await asyncio.create_task(agent()) == "Sorry, that took too long"
+
+
+@pytest.mark.parametrize("end", [_cancelled, _out_of_time])
+def test_a_bare_model_whose_task_is_cancelled_is_a_cancelled_turn(
+    memory: Memory, handler: ReflexioCallbackHandler, config: Config, end: Any
+) -> None:
+    """LangChain reports no end of it: the turn ends with the task."""
+    waits = model(wait=True)
+    asyncio.run(end(waits.ainvoke("Say yes", config), waits))
+    assert memory.turns() == [[("user", "Say yes")]]
+    assert memory.statuses() == ["cancelled"]
+    assert handler.open_runs == 0
+
+
+async def test_a_stream_outlives_the_tasks_that_read_it(memory: Memory, config: Config) -> None:
+    """``asyncio.wait_for`` reads each piece in a task of its own, which ends before the stream does."""
+    stream = streaming(" yes it is").astream("Say yes", config)  # the first piece is empty, as with most providers
+    read = [await asyncio.create_task(anext(stream)) for _ in range(4)]  # type: ignore[arg-type]
+    assert memory.turns() == []
+    assert "".join(piece.text for piece in read) == " yes it is"
+    assert [piece.text async for piece in stream if piece.text] == []
+    assert memory.turns() == [[("user", "Say yes"), ("assistant", " yes it is")]]
+    assert memory.statuses() == ["completed"]
+
+
+async def test_a_task_holds_nothing_of_the_models_that_it_called(memory: Memory, config: Config) -> None:
+    """However many they are: it may live as long as the process."""
+    message = HumanMessage("Say yes")
+    seen = weakref.ref(message)
+    asked = model()
+    asked.seen = Forgetful()
+    await asked.ainvoke([message], config)
+    del message
+    gc.collect()
+    assert seen() is None
+
+
+class Forgetful(list[Any]):
+    """Keeps nothing."""
+
+    def append(self, item: Any) -> None: ...
 
 
 def test_a_tool_run_alone_is_one_turn(memory: Memory, config: Config) -> None:

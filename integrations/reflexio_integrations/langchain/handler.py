@@ -21,6 +21,7 @@ from .publish import publish
 from .reading import event_text, generated, held, read, token_text, tool_output
 from .runs import RUNS
 from .scoping import configured, scope_for
+from .tasks import on_task_end
 from .unkept import Unkept
 
 if TYPE_CHECKING:
@@ -312,6 +313,16 @@ class ReflexioCallbackHandler(Unkept):
         elif not run.aside:
             observed.asked(messages, in_graph=in_graph)
         observed.turn.name_user(configured("user_id") or "")
+        if run.is_root:
+            observed.task_end = on_task_end(run_id, _task_ended)
+
+
+def _task_ended(run_id: UUID) -> None:
+    """The task has ended that awaited a bare model, but the model has not: it was cancelled."""
+    with guard(_DOING):
+        run = RUNS.end(run_id)
+        if run is not None:
+            publish(run.observed, None, status="cancelled")
 
 
 def _take_inputs(run: Run, reported: Mapping[str, Any]) -> None:

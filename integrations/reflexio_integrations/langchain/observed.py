@@ -12,6 +12,8 @@ from reflexio_middleware.capture.messages import Message
 from reflexio_middleware.capture.snapshot import MAX_TEXT
 from reflexio_middleware.capture.turn import Turn
 
+from .tasks import TaskEnd
+
 Kind = Literal["chain", "model", "tool", "retriever", "format"]
 """``format`` is a prompt template or an output parser: run alone, it is nobody's turn."""
 
@@ -64,6 +66,7 @@ class Observed:
         in_graph: The first model call was made by a node of a graph.
         model_only: Only the model calls of an agent are reported (see :mod:`.parked`).
         users: What the user said, where that is known before the run has ended.
+        task_end: Tells when the task ends that awaits a bare model.
     """
 
     root_id: UUID
@@ -81,6 +84,7 @@ class Observed:
     in_graph: bool = False
     model_only: bool = False
     users: list[Message] | None = None
+    task_end: TaskEnd | None = None
     began: float = field(default_factory=time.monotonic)
 
     def asked(self, messages: list[Any], *, in_graph: bool) -> None:

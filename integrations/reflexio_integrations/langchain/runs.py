@@ -27,6 +27,7 @@ from reflexio_store.forking import protect
 
 from .observed import Kind, Observed, Run
 from .parked import PARKED
+from .stack import runs_asking
 
 MAX_OPEN: Final = 1_000
 """Most outermost runs followed at a time; the oldest is given up (as abandoned) for a new one."""
@@ -113,6 +114,11 @@ class Runs:
         callbacks = config.get("callbacks") if config else None
         return self.get(callbacks.parent_run_id) if isinstance(callbacks, BaseCallbackManager) else None
 
+    def asking(self) -> Run | None:
+        """The run of the model that asks its provider by this code."""
+        found = map(self.get, runs_asking()) if self._runs else ()
+        return next(filter(None, found), None)
+
     def _root(
         self, run_id: UUID, kind: Kind, open_turn: Callable[[], Turn], messages: Sequence[Any] | None
     ) -> Observed:
@@ -127,6 +133,9 @@ class Runs:
     def _close(self, observed: Observed) -> None:
         """Forget a root. What is still open under it ends later, and may start more: that belongs to no turn."""
         self._roots.pop(observed.root_id, None)
+        if observed.task_end is not None:
+            observed.task_end.forget()
+            observed.task_end = None
         now = time.monotonic()
         for run_id in observed.open:
             self._runs.pop(run_id, None)

@@ -1,0 +1,41 @@
+"""What LangChain is doing around this code, where no callback and no context variable tells: the Python stack does.
+
+That is so where a model is called bare, outside of any chain.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Iterator
+from typing import Any, Final
+from uuid import UUID
+
+from langchain_core.language_models import BaseLanguageModel
+
+_ASKING: Final = frozenset({"_generate", "_agenerate", "stream", "astream"})
+"""The methods of a model that know its run (as ``run_manager``) while they ask the provider."""
+_AWAITING: Final = frozenset({"agenerate"})
+
+
+def _models_above(names: frozenset[str]) -> Iterator[dict[str, Any]]:
+    """The local variables of the methods of models, by these names, in which this code runs."""
+    frame = inspect.currentframe()
+    while frame is not None:
+        if frame.f_code.co_name in names:
+            local = frame.f_locals
+            if isinstance(local.get("self"), BaseLanguageModel):
+                yield local
+        frame = frame.f_back
+
+
+def is_awaited_here() -> bool:
+    """Whether the task that runs here awaits a model's answer, and so does not end before it."""
+    return any(True for _ in _models_above(_AWAITING))
+
+
+def runs_asking() -> Iterator[UUID]:
+    """The runs of the models whose provider is being asked by this code, the innermost first."""
+    for local in _models_above(_ASKING):
+        run_id = getattr(local.get("run_manager"), "run_id", None)
+        if isinstance(run_id, UUID):
+            yield run_id
