@@ -57,11 +57,12 @@ class Call:
         self._teller: Teller | None = None
         if not is_switched_off():
             around = current_turn()
-            if around is not None:
-                self._teller = in_langchain(around) or Joined(around)
-            else:
-                self._teller = own_turn(place_of(dialect, new, body, scope, named=named), scope)
+            self._teller = in_langchain(around) or (
+                Joined(around) if around else own_turn(place_of(dialect, new, body, scope, named=named), scope)
+            )
             self._teller.asked(new)
+            if around is None:
+                self._teller.turn.name_user(scope.user_id)
         turn = self._teller.turn if self._teller else None
         self.question = Question(memory, new.question, turn.scope if turn else scope, turn) if memory.recall else None
 

@@ -80,11 +80,19 @@ class InLangChain:
         """It failed; so does the run, unless somebody tries again."""
 
 
-def in_langchain(turn: Turn) -> InLangChain | None:
-    """The LangChain run that ``turn`` is made of, where this code runs in it and what is said here is not reported to
-    LangChain anyway (by the model that calls us) or told by its output (inside a tool)."""
+def in_langchain(turn: Turn | None) -> InLangChain | None:
+    """The LangChain run in which this code runs, if it makes the current ``turn`` or there is none.
+
+    Nothing is told to it where LangChain reports what is said here (to the model that calls us), or where the output of
+    a tool tells what came of it.
+    """
     runs = sys.modules.get("reflexio_integrations.langchain.runs")
-    run = runs.RUNS.run_around() if runs is not None else None
+    if runs is None:
+        return None
+    if turn is None:
+        model = runs.RUNS.asking()
+        return InLangChain(model.observed.turn, _Deaf()) if model is not None else None
+    run = runs.RUNS.run_around()
     if run is None or run.observed.turn is not turn or run.observed.joined:
         return None
     is_told = run.aside or run.kind == "tool" or any(each.kind == "model" for each in run.observed.open.values())
