@@ -595,6 +595,25 @@ def test_any_value_can_be_an_argument_and_a_result(value: Any) -> None:
         assert capture(lambda x: x)(value) is value
 
 
+def test_what_nobody_answered_belongs_to_the_call_that_answers_it(sink: ListSink) -> None:
+    """And to the one that failed: that keeps its message and its status."""
+
+    @capture
+    def agent(messages: list[dict[str, str]]) -> str:
+        if len(messages) == 1:
+            raise ConnectionError("no line")
+        return "On its way."
+
+    history = [{"role": "user", "content": "Where is my order?"}]
+    with pytest.raises(ConnectionError):
+        agent(history)
+    history.append({"role": "user", "content": "Hello?"})
+    agent(history)
+    asked = ("user", "Where is my order?")
+    assert sink.said == [[asked], [asked, ("user", "Hello?"), ("assistant", "On its way.")]]
+    assert [made.status for made in sink.turns] == ["error", "completed"]
+
+
 def test_capture_off_captures_nothing(sink: ListSink, monkeypatch: pytest.MonkeyPatch) -> None:
     """One variable switches it off."""
     monkeypatch.setenv("REFLEXIO_CAPTURE", "off")
