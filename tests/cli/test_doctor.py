@@ -69,7 +69,7 @@ def test_a_database_of_a_newer_release_is_a_finding(run: Run, url: str, tmp_path
     assert ran.code == 1 and "pgrade" in " ".join(_errors(ran.json))
 
 
-@pytest.mark.parametrize("store", ["nonsense", "", "postgresql://me:secret@host/db"])
+@pytest.mark.parametrize("store", ["nonsense", "", "mysql://me:secret@host/db"])
 def test_an_unusable_url_is_a_finding_without_its_password(run: Run, store: str) -> None:
     """The forms that can be used are named."""
     ran = run("doctor", "--json", "--store", store)

@@ -10,6 +10,7 @@ import pytest
 
 from reflexio_store.contract import Store
 from reflexio_store.homes import open_store
+from tests.store.postgres import Server
 
 Home = Callable[[pytest.FixtureRequest, Path], AbstractContextManager[Store]]
 """Opens an empty home, closed on leaving. The request reaches fixtures that it needs; the folder is for its files."""
@@ -29,4 +30,12 @@ def sqlite_memory(request: pytest.FixtureRequest, folder: Path) -> Iterator[Stor
         yield store
 
 
-HOMES: dict[str, Home] = {"sqlite file": sqlite_file, "sqlite memory": sqlite_memory}
+@contextmanager
+def postgresql(request: pytest.FixtureRequest, folder: Path) -> Iterator[Store]:
+    """A database of its own on the server of this run."""
+    server: Server = request.getfixturevalue("postgres")
+    with server.database() as url, closing(open_store(url)) as store:
+        yield store
+
+
+HOMES: dict[str, Home] = {"sqlite file": sqlite_file, "sqlite memory": sqlite_memory, "postgresql": postgresql}

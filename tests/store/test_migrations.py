@@ -22,7 +22,7 @@ from reflexio_store.homes import open_store
 from reflexio_store.sql import schema
 from reflexio_store.sql.tables import METADATA
 
-_OPEN = """
+OPEN = """
 import sys
 from reflexio_store.homes import open_store
 sys.stdin.readline()
@@ -49,7 +49,7 @@ def migrated(path: Path) -> Iterator[Engine]:
 
 
 def start(path: Path) -> subprocess.Popen[str]:
-    command = [sys.executable, "-W", "error", "-c", _OPEN, f"sqlite:///{path}"]
+    command = [sys.executable, "-W", "error", "-c", OPEN, f"sqlite:///{path}"]
     pipe = subprocess.PIPE
     return subprocess.Popen(command, stdin=pipe, stdout=pipe, stderr=pipe, text=True)
 

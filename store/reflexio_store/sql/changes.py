@@ -10,7 +10,9 @@ from sqlalchemy import Connection, RowMapping, and_, select
 from reflexio_store.contract import Applied, Change
 from reflexio_store.models import Evidence, ProfileTimeToLive, Status, UserPlaybook, UserProfile
 
+from .database import retried
 from .dismissals import is_dismissed
+from .json_text import storable_json
 from .kinds import PROFILES, Kind, kind_named
 from .learning_rows import add_evidence, evidence_of, insert_rows, interaction_ids, named, rewrite_row
 from .part import Part, chunks
@@ -26,6 +28,7 @@ _ORIGIN: Final = frozenset({"generated_from_request_id", "request_id", "source_i
 class Changes(Part):
     """The part of a home that applies changes."""
 
+    @retried
     def apply(self, user_id: str, changes: Sequence[Change]) -> Applied:
         """Apply an extractor's changes in one transaction; the same changes twice change nothing more.
 
@@ -34,6 +37,7 @@ class Changes(Part):
         of a slot the one told last is current, in whatever order they are learned.
         """
         with self._database.write() as connection:
+            self._database.dialect.hold(connection, [user_id])
             stored = _stored_requests(connection, user_id, changes)
             applied = Applied()
             for change in changes:
@@ -170,7 +174,7 @@ def _with_origin(kind: Kind, row: dict[str, Any], evidence: Sequence[Evidence]) 
 def _wanted(learning: UserProfile | UserPlaybook) -> dict[str, Any]:
     """The fields that an update sets; where a learning came from is added to, not replaced."""
     given = learning.model_dump(mode="json", exclude_unset=True, exclude=set(_KEPT))
-    return {name: value for name, value in given.items() if value or name not in _ORIGIN}
+    return {name: storable_json(value) for name, value in given.items() if value or name not in _ORIGIN}
 
 
 def _count(kind: Kind, what: str) -> Applied:

@@ -2,20 +2,45 @@
 
 from __future__ import annotations
 
+import random
 import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext
+from functools import wraps
+from typing import Concatenate, ParamSpec, TypeVar
 
 from sqlalchemy import Connection
 
 from reflexio_store.errors import ReflexioError, StoreUnavailableError
 from reflexio_store.forking import protect
 
-from .dialects import Dialect, Engines
+from .dialects import ConflictError, Dialect, Engines
 
+P = ParamSpec("P")
+S = TypeVar("S")
+R = TypeVar("R")
+
+_TRIES = 6
+_FIRST_PAUSE = 0.005  # seconds, doubled at each try
 _CLOSE_WAITS = 10.0  # seconds for calls of other threads to end
 _FORK_WAITS = 2.0  # the same before a fork, which is not ours to hold up for longer
 _INHERITED: list[Engines] = []  # a forked child must not even finalise its parent's connections
+
+
+def retried(method: Callable[Concatenate[S, P], R]) -> Callable[Concatenate[S, P], R]:
+    """Let a method whose work is one transaction begin anew where the database broke it off in favour of another."""
+
+    @wraps(method)
+    def again(self: S, /, *args: P.args, **kwargs: P.kwargs) -> R:
+        for tried in range(_TRIES - 1):
+            try:
+                return method(self, *args, **kwargs)
+            except ConflictError:
+                time.sleep(_FIRST_PAUSE * 2**tried * random.random())  # noqa: S311
+        return method(self, *args, **kwargs)
+
+    return again
 
 
 class Database:
@@ -48,9 +73,14 @@ class Database:
 
     @contextmanager
     def write(self) -> Iterator[Connection]:
-        """A transaction that may write: one at a time in this process, and rolled back if anything is raised."""
-        with self._entered(), self._writing, self._engines.writer.begin() as connection:
-            yield connection
+        """A transaction that may write, rolled back if anything is raised; see :func:`retried`.
+
+        One at a time in this process, unless the database keeps its writers apart itself.
+        """
+        with self._entered():
+            turn = nullcontext() if self._engines.many_writers else self._writing
+            with turn, self._engines.writer.begin() as connection:
+                yield connection
 
     @contextmanager
     def upgrade(self) -> Iterator[Connection]:

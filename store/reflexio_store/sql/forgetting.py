@@ -13,6 +13,7 @@ from sqlalchemy import ColumnElement, Connection, Table, and_, delete, select, t
 
 from reflexio_store.contract import Receipt
 
+from .database import retried
 from .dismissals import drop_dismissals
 from .kinds import PROFILES, USER_PLAYBOOKS
 from .learning_rows import remove_rows
@@ -26,6 +27,7 @@ _SESSIONS_AT_ONCE = 50
 class Forgetting(Part):
     """The part of a home that deletes turns and what rests on them."""
 
+    @retried
     def delete_requests(self, request_ids: Sequence[str], *, user_id: str | None = None) -> Receipt:
         """Delete requests, and the learnings that rested on them alone."""
         receipt = Receipt()
@@ -42,9 +44,13 @@ class Forgetting(Part):
 
     def delete_user(self, user_id: str) -> Receipt:
         """Delete everything held on one user, also what was added by hand."""
-        receipt = self._forget_sessions(SESSION.c.user_id == user_id)
+        return _sum(self._forget_sessions(SESSION.c.user_id == user_id), self._forget_the_rest(user_id))
+
+    @retried
+    def _forget_the_rest(self, user_id: str) -> Receipt:
         with self._database.write() as connection:
-            receipt = _sum(receipt, self._forget_where(connection, REQUEST.c.user_id == user_id))
+            self._database.dialect.hold(connection, [user_id])
+            receipt = self._forget_where(connection, REQUEST.c.user_id == user_id)
             profiles, playbooks = (
                 remove_rows(connection, self._database.dialect, kind, kind.column("user_id") == user_id)
                 for kind in (PROFILES, USER_PLAYBOOKS)
@@ -54,29 +60,42 @@ class Forgetting(Part):
             jobs = connection.execute(delete(JOB).where(JOB.c.user_id == user_id)).rowcount
             receipt = _sum(receipt, Receipt(profiles=profiles, user_playbooks=playbooks, jobs=jobs))
             self._compact(connection, receipt, thorough=True)
+            self._database.dialect.forget_hold(connection, user_id)
         return receipt
 
     def _forget_sessions(self, which: ColumnElement[bool]) -> Receipt:
         receipt = Receipt()
-        while True:
-            with self._database.write() as connection:
-                names = select(SESSION.c.user_id, SESSION.c.session_id).where(which).limit(_SESSIONS_AT_ONCE)
-                by_user: dict[str, list[str]] = defaultdict(list)
-                for user_id, session_id in connection.execute(names):
-                    by_user[user_id].append(session_id)
-                for user_id, sessions in by_user.items():
-                    theirs = and_(REQUEST.c.user_id == user_id, REQUEST.c.session_id.in_(sessions))
-                    receipt = _sum(receipt, self._forget_where(connection, theirs))
-                    receipt = _sum(receipt, Receipt(jobs=mend_sessions(connection, user_id, sessions)))
-                if sum(map(len, by_user.values())) < _SESSIONS_AT_ONCE:
-                    self._compact(connection, receipt)
-                    return receipt
+        more = True
+        while more:
+            some, more = self._forget_some_sessions(which)
+            receipt = _sum(receipt, some)
+        return receipt
+
+    @retried
+    def _forget_some_sessions(self, which: ColumnElement[bool]) -> tuple[Receipt, bool]:
+        """Forget a bounded number of sessions; and whether there are more."""
+        receipt = Receipt()
+        with self._database.write() as connection:
+            names = select(SESSION.c.user_id, SESSION.c.session_id).where(which).limit(_SESSIONS_AT_ONCE)
+            by_user: dict[str, list[str]] = defaultdict(list)
+            for user_id, session_id in connection.execute(names):
+                by_user[user_id].append(session_id)
+            self._database.dialect.hold(connection, by_user)
+            for user_id, sessions in by_user.items():
+                theirs = and_(REQUEST.c.user_id == user_id, REQUEST.c.session_id.in_(sessions))
+                receipt = _sum(receipt, self._forget_where(connection, theirs))
+                receipt = _sum(receipt, Receipt(jobs=mend_sessions(connection, user_id, sessions)))
+            more = sum(map(len, by_user.values())) == _SESSIONS_AT_ONCE
+            if not more:
+                self._compact(connection, receipt)
+        return receipt, more
 
     def _forget_where(self, connection: Connection, which: ColumnElement[bool]) -> Receipt:
         names = select(REQUEST.c.user_id, REQUEST.c.request_id, REQUEST.c.session_id).where(which)
         by_user: dict[str, dict[str, str]] = defaultdict(dict)
         for user_id, request_id, session_id in connection.execute(names):
             by_user[user_id][request_id] = session_id
+        self._database.dialect.hold(connection, by_user)
         receipt = Receipt()
         for user_id, requests in by_user.items():
             for part in chunks(list(requests)):

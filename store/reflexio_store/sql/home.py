@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from .changes import Changes
 from .database import Database
+from .dialects import Dialect
 from .dialects.sqlite import SqliteDialect
 from .dialects.sqlite_url import parse_sqlite_url
 from .forgetting import Forgetting
@@ -27,7 +28,7 @@ class SqlStore(
     Args:
         url: ``sqlite:///memory.db`` (a file; ``~`` is the home folder), ``sqlite:////absolute/memory.db``, or
             ``sqlite://`` (in memory: shared by the threads of this process, gone when closed). A file takes the
-            options ``?synchronous=full`` and ``?timeout=SECONDS``.
+            options ``?synchronous=full`` and ``?timeout=SECONDS``. Or another database, as its dialect.
         clock: Tells the time in epoch microseconds; the one of this machine unless another is given.
 
     Raises:
@@ -37,8 +38,8 @@ class SqlStore(
         SchemaTooNewError: A newer release wrote it.
     """
 
-    def __init__(self, url: str, *, clock: Clock = system_clock) -> None:
-        database = Database(SqliteDialect(parse_sqlite_url(url)))
+    def __init__(self, url: str | Dialect, *, clock: Clock = system_clock) -> None:
+        database = Database(SqliteDialect(parse_sqlite_url(url)) if isinstance(url, str) else url)
         super().__init__(database, clock)
         try:
             ensure_schema(database)
@@ -53,7 +54,7 @@ class SqlStore(
 
     @property
     def kind(self) -> str:
-        """``sqlite``."""
+        """``sqlite`` or ``postgresql``."""
         return self._database.dialect.name
 
     def close(self) -> None:

@@ -8,6 +8,7 @@ from sqlalchemy import ColumnElement, Connection, RowMapping, and_, false, selec
 
 from reflexio_store.models import GetInteractionsRequest, Interaction, SearchInteractionRequest
 
+from .database import retried
 from .dialects import Document, DocumentKey
 from .part import Part, chunks, seconds_from
 from .rows import interaction_value
@@ -66,17 +67,19 @@ class Interactions(Part):
         with self._database.read() as connection:
             names = connection.execute(select(REQUEST.c.request_id).where(waiting)).scalars().all()
         for part in chunks(names, _REQUESTS_AT_ONCE):
-            with self._database.write() as connection:
-                self._index(connection, user_id, part)
+            self._index(user_id, part)
 
-    def _index(self, connection: Connection, user_id: str, request_ids: Sequence[str]) -> None:
-        which = and_(
-            REQUEST.c.user_id == user_id, REQUEST.c.request_id.in_(request_ids), REQUEST.c.text_indexed == false()
-        )
-        names = connection.execute(select(REQUEST.c.request_id).where(which)).scalars().all()
-        rows = connection.execute(select(INTERACTION).where(_c.user_id == user_id, _c.request_id.in_(names)))
-        self._database.dialect.text.put(connection, "interaction", (_document(row) for row in rows.mappings()))
-        connection.execute(update(REQUEST).where(which).values(text_indexed=True))
+    @retried
+    def _index(self, user_id: str, request_ids: Sequence[str]) -> None:
+        with self._database.write() as connection:
+            self._database.dialect.hold(connection, [user_id])
+            which = and_(
+                REQUEST.c.user_id == user_id, REQUEST.c.request_id.in_(request_ids), REQUEST.c.text_indexed == false()
+            )
+            names = connection.execute(select(REQUEST.c.request_id).where(which)).scalars().all()
+            rows = connection.execute(select(INTERACTION).where(_c.user_id == user_id, _c.request_id.in_(names)))
+            self._database.dialect.text.put(connection, "interaction", (_document(row) for row in rows.mappings()))
+            connection.execute(update(REQUEST).where(which).values(text_indexed=True))
 
 
 def document_keys(user_id: str, request_ids: Iterable[str]) -> list[DocumentKey]:

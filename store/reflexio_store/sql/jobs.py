@@ -11,6 +11,7 @@ from reflexio_store.contract import Job, JobState
 from reflexio_store.ids import uuid7
 from reflexio_store.records import TurnRecord
 
+from .database import retried
 from .dialects import Dialect
 from .part import Part
 from .tables import JOB
@@ -26,6 +27,7 @@ _c = JOB.c
 class JobQueue(Part):
     """The part of a home that hands out work."""
 
+    @retried
     def put_job(
         self, kind: str, key: str, *, user_id: str = "", due_after: float = 0.0, payload: dict[str, Any] | None = None
     ) -> None:
@@ -34,13 +36,14 @@ class JobQueue(Part):
         with self._database.write() as connection:
             _ask(connection, self._database.dialect, [row], now_us=self._clock())
 
+    @retried
     def claim_job(self, kind: str, *, lease_seconds: float) -> Job | None:
         """Take the job that has been due longest, or one whose lease ran out; None if there is none."""
         with self._database.read() as connection:
             if self._next(connection, kind) is None:
                 return None  # polling an empty queue must not take turns with the writers
         with self._database.write() as connection:
-            row = self._next(connection, kind)
+            row = self._next(connection, kind, taking=True)
             if row is None:
                 return None
             job = Job(
@@ -57,15 +60,15 @@ class JobQueue(Part):
             connection.execute(update(JOB).where(_is(job)).values(**values, lease_until_us=job.lease_until_us))
             return job
 
-    def _next(self, connection: Connection, kind: str) -> RowMapping | None:
+    def _next(self, connection: Connection, kind: str, *, taking: bool = False) -> RowMapping | None:
+        """The job to do next; when ``taking``, one that no other worker is taking, kept from the others."""
         now = self._clock()
         due = and_(_c.kind == kind, _c.state == _inline("ready"), _c.due_us <= now)
         lost = and_(_c.kind == kind, _c.state == _inline("running"), _c.lease_until_us <= now)
-        oldest = [
-            connection.execute(select(JOB).where(which).order_by(order).limit(1)).mappings().first()
-            for which, order in ((due, _c.due_us), (lost, _c.lease_until_us))
-        ]
-        found = [row for row in oldest if row is not None]
+        found: list[RowMapping] = []
+        for which, order in ((due, _c.due_us), (lost, _c.lease_until_us)):
+            oldest = select(JOB).where(which).order_by(order).limit(1)
+            found += connection.execute(oldest.with_for_update(skip_locked=True) if taking else oldest).mappings()
         return min(found, key=lambda row: int(row["due_us"]), default=None)
 
     def _lease(self, seconds: float) -> int:
@@ -97,6 +100,7 @@ class JobQueue(Part):
             values |= {"state": "ready", "due_us": self._lease(retry_after)}
         return self._change_held(job, values)
 
+    @retried
     def _change_held(self, job: Job, values: dict[str, Any]) -> bool:
         if "state" in values:
             values = {**values, "token": "", "lease_until_us": 0}
@@ -104,6 +108,7 @@ class JobQueue(Part):
             held = and_(_is(job), _c.state == "running", _c.token == job.token)
             return connection.execute(update(JOB).where(held).values(values)).rowcount == 1
 
+    @retried
     def hasten_jobs(self, kind: str, *, user_id: str | None = None, key: str | None = None) -> int:
         """Make waiting jobs due now; how many. A running one that was asked for again will be due at once, too."""
         now = self._clock()
@@ -129,6 +134,7 @@ class JobQueue(Part):
         with self._database.read() as connection:
             return [_state(row) for row in connection.execute(statement).mappings()]
 
+    @retried
     def retry_dead_jobs(self, kind: str) -> int:
         """Make dead jobs ready again; how many."""
         again = update(JOB).where(_c.kind == kind, _c.state == "dead")
@@ -150,7 +156,7 @@ def ask_to_learn(
         if any(turn.options.get(name) for name in _AT_ONCE):
             row["due_us"] = min(row["due_us"], now_us)
     if rows:
-        _ask(connection, dialect, list(rows.values()), now_us=now_us)
+        _ask(connection, dialect, [rows[key] for key in sorted(rows)], now_us=now_us)
 
 
 def _ask(connection: Connection, dialect: Dialect, rows: Sequence[dict[str, Any]], *, now_us: int) -> None:

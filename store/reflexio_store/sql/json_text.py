@@ -8,6 +8,7 @@ from typing import Any
 import orjson
 
 _OPTIONS = orjson.OPT_NON_STR_KEYS
+_ESCAPED_NUL = "\\u0000"
 
 
 def dumps(value: Any) -> str:
@@ -15,21 +16,28 @@ def dumps(value: Any) -> str:
     try:
         return orjson.dumps(value, option=_OPTIONS).decode()
     except TypeError:
-        return json.dumps(_storable(value), default=str, ensure_ascii=False)
+        return json.dumps(storable_json(value), default=str, ensure_ascii=False)
+
+
+def dumps_for_jsonb(value: Any) -> str:
+    """JSON text that PostgreSQL takes: NUL characters, too, become U+FFFD."""
+    text = dumps(value)
+    return dumps(storable_json(value)) if _ESCAPED_NUL in text else text
 
 
 def storable_text(text: str) -> str:
-    """The text with surrogate pairs joined and halves of them replaced, so that it has a UTF-8 form."""
-    return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+    """The text with surrogate pairs joined, and halves of them and NUL characters replaced: any database holds it."""
+    return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace").replace("\x00", "\ufffd")
 
 
-def _storable(value: Any) -> Any:
+def storable_json(value: Any) -> Any:
+    """The value with every text in it made storable, and of numbers what JSON has no form for as None."""
     if isinstance(value, str):
         return storable_text(value)
     if isinstance(value, dict):
-        return {storable_text(str(key)): _storable(item) for key, item in value.items()}
+        return {storable_text(str(key)): storable_json(item) for key, item in value.items()}
     if isinstance(value, (list, tuple)):
-        return [_storable(item) for item in value]
+        return [storable_json(item) for item in value]
     if (isinstance(value, float) and value != value) or value in (float("inf"), float("-inf")):
         return None
     return value

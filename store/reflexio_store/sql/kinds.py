@@ -15,6 +15,7 @@ from reflexio_store.ids import new_int_id, uuid7
 from reflexio_store.models import AgentPlaybook, Evidence, Learning, LearningKind, Status, UserPlaybook, UserProfile
 
 from .dialects import Document, DocumentKey
+from .json_text import storable_json
 from .tables import AGENT_PLAYBOOK, PROFILE, USER_PLAYBOOK
 from .words import count_words, index_words, scope_token
 
@@ -61,7 +62,7 @@ class Kind:
         return uuid7() if self.key == "profile_id" else new_int_id()
 
     def row(self, learning: Learning) -> dict[str, Any]:
-        """The row of a learning, without its evidence.
+        """The row of a learning, without its evidence. NULs, which not every database holds, are replaced in its words.
 
         Raises:
             InvalidInputError: It holds a value that JSON has no form for.
@@ -71,6 +72,8 @@ class Kind:
         except PydanticSerializationError as error:
             problem = (self.name, "holds a value that JSON has no form for, or text that UTF-8 has none for")
             raise InvalidInputError("The learning was not stored", [problem]) from error
+        names = {self.owner, self.key, self.request}
+        values = {name: value if name in names else storable_json(value) for name, value in values.items()}
         return {**values, "sameness": self.sameness(values)}
 
     def value(self, row: RowMapping, evidence: list[Evidence]) -> Learning:

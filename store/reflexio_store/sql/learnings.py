@@ -13,6 +13,7 @@ from sqlalchemy import Connection, RowMapping, select, true
 from reflexio_store.errors import InvalidInputError
 from reflexio_store.models import AgentPlaybook, Evidence, Learning, LearningKind, LearningQuery, problems_of
 
+from .database import retried
 from .dismissals import dismiss
 from .kinds import KINDS, Kind, kind_named, kind_of
 from .learning_rows import (
@@ -46,6 +47,10 @@ class _Placed:
         return str(self.row[self.kind.key])
 
     @property
+    def owner(self) -> str:
+        return str(self.row[self.kind.owner])
+
+    @property
     def user_id(self) -> str | None:
         return str(self.row["user_id"]) if self.kind.personal else None
 
@@ -53,6 +58,7 @@ class _Placed:
 class LearningRecords(Part):
     """The part of a home that keeps learnings."""
 
+    @retried
     def add_learnings(self, learnings: Sequence[Learning]) -> list[str]:
         """Store learnings of any kind in one transaction and return their ids (as text), in order.
 
@@ -60,6 +66,7 @@ class LearningRecords(Part):
         """
         placed = [_placed(learning) for learning in learnings]
         with self._database.write() as connection:
+            self._database.dialect.hold(connection, {item.owner for item in placed})
             for kind in KINDS.values():
                 self._store(connection, kind, [item for item in placed if item.kind is kind])
         return [item.id for item in placed]
@@ -87,6 +94,7 @@ class LearningRecords(Part):
         with self._database.read() as connection:
             return values_of(connection, which, connection.execute(statement).mappings().all())
 
+    @retried
     def update_learning(
         self, kind: LearningKind, learning_id: str, fields: dict[str, Any], *, user_id: str | None = None
     ) -> bool:
@@ -102,7 +110,7 @@ class LearningRecords(Part):
         _check(which, fields)
         dialect = self._database.dialect
         with self._database.write() as connection:
-            old = _only(connection, which, learning_id, user_id)
+            old = self._held(connection, which, learning_id, user_id)
             if old is None:
                 return False
             new = self._changed(which, values_of(connection, which, [old])[0], fields)
@@ -114,6 +122,14 @@ class LearningRecords(Part):
                 remove_evidence(connection, which, old["user_id"], [learning_id])
                 add_evidence(connection, dialect, which, old["user_id"], learning_id, new.evidence)
             return True
+
+    def _held(self, connection: Connection, kind: Kind, learning_id: str, user_id: str | None) -> RowMapping | None:
+        """The row of a learning, read while its owner is held."""
+        old = _only(connection, kind, learning_id, user_id)
+        if old is None:
+            return None
+        self._database.dialect.hold(connection, [old[kind.owner]])
+        return _only(connection, kind, learning_id, user_id)
 
     def _changed(self, kind: Kind, old: Learning, fields: dict[str, Any]) -> Learning:
         values = {**old.model_dump(), **fields}
@@ -128,6 +144,7 @@ class LearningRecords(Part):
         except ValidationError as error:
             raise InvalidInputError("The learning was not changed", problems_of(error)) from error
 
+    @retried
     def delete_learnings(self, kind: LearningKind, ids: Sequence[str] | None, *, user_id: str | None = None) -> int:
         """Delete learnings by id (all of the kind, or of the user, where ``ids`` is None); how many were there.
 
@@ -138,6 +155,8 @@ class LearningRecords(Part):
         conditions = [owned] if ids is None else [named(which, part, user_id) for part in chunks(ids)]
         dialect = self._database.dialect
         with self._database.write() as connection:
+            owners = [select(which.column(which.owner)).where(condition).distinct() for condition in conditions]
+            dialect.hold(connection, {owner for found in owners for owner in connection.execute(found).scalars()})
             for condition in conditions:
                 dismiss(connection, dialect, which, condition)
             return sum(forget_rows(connection, dialect, which, condition) for condition in conditions)

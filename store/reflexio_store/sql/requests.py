@@ -9,11 +9,12 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from sqlalchemy import Connection, case, insert
+from sqlalchemy import Connection, case
 
 from reflexio_store.errors import InvalidInputError
 from reflexio_store.records import TurnRecord
 
+from .database import retried
 from .jobs import ask_to_learn
 from .part import Part
 from .rows import interaction_rows, request_row, storable
@@ -33,31 +34,23 @@ class Turns(Part):
         except InvalidInputError:  # rare, hence not looked for beforehand: one bad text must not stop its neighbours
             return self._add_all([storable(turn) for turn in turns], learn_after)
 
+    @retried
     def _add_all(self, turns: Sequence[TurnRecord], learn_after: float | None) -> int:
         named: dict[tuple[str, str], TurnRecord] = {}
         for turn in turns:
             named.setdefault((turn.user_id, turn.request_id), turn)
+        dialect = self._database.dialect
         with self._database.write() as connection:
-            new = [named[key] for key in self._insert_requests(connection, named.values())]
+            stored = dialect.insert_new(connection, REQUEST, [request_row(turn) for turn in named.values()])
+            new = [named[key] for key in stored]
             if not new:
                 return 0
-            interactions = [row for turn in new for row in interaction_rows(turn)]
-            if interactions:
-                connection.execute(insert(INTERACTION), interactions)
-            note_shown(connection, self._database.dialect, new)
+            dialect.insert_all(connection, INTERACTION, [row for turn in new for row in interaction_rows(turn)])
+            note_shown(connection, dialect, new)
             self._note_sessions(connection, new)
             if learn_after is not None:
-                ask_to_learn(connection, self._database.dialect, new, now_us=self._clock(), learn_after=learn_after)
+                ask_to_learn(connection, dialect, new, now_us=self._clock(), learn_after=learn_after)
             return len(new)
-
-    def _insert_requests(self, connection: Connection, turns: Iterable[TurnRecord]) -> list[tuple[str, str]]:
-        statement = (
-            self._database.dialect.insert(REQUEST)
-            .on_conflict_do_nothing()
-            .returning(REQUEST.c.user_id, REQUEST.c.request_id)
-        )
-        stored = connection.execute(statement, [request_row(turn) for turn in turns])
-        return [(row.user_id, row.request_id) for row in stored]
 
     def _note_sessions(self, connection: Connection, turns: Iterable[TurnRecord]) -> None:
         sessions: dict[tuple[str, str], dict[str, Any]] = {}
@@ -86,5 +79,5 @@ class Turns(Part):
                     "n_requests": old.n_requests + new.n_requests,
                 },
             ),
-            list(sessions.values()),
+            [sessions[key] for key in sorted(sessions)],
         )

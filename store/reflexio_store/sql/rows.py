@@ -6,6 +6,7 @@ slower, and one odd row would hide a whole session.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import replace
 from typing import Any
 
@@ -15,58 +16,66 @@ from reflexio_store.ids import interaction_id
 from reflexio_store.models import Citation, Interaction, Request, RetrievedLearning, ToolUsed
 from reflexio_store.records import InteractionRecord, TurnRecord
 
-from .json_text import storable_text
+from .json_text import dumps, storable_json, storable_text
 
 _LARGEST = 2**63 - 1
 _TEXTS = ("request_id", "user_id", "session_id", "agent_version", "source", "status", "error")
+_JSON = ("metadata", "options")
+_INTERACTION_JSON = ("tools_used", "citations", "retrieved_learnings")
 _INTERACTION_TEXTS = (
     *("role", "content", "user_action", "user_action_description"),
     *("interacted_image_url", "image_encoding", "shadow_content", "expert_content"),
 )
 
 
-def request_row(turn: TurnRecord) -> dict[str, Any]:
-    """The row of a turn's request."""
-    return {
-        "user_id": turn.user_id,
-        "request_id": turn.request_id,
-        "session_id": turn.session_id,
-        "created_at_us": turn.created_at_us,
-        "source": turn.source,
-        "agent_version": turn.agent_version,
-        "status": turn.status,
-        "error": turn.error,
-        "details": turn.metadata or None,
-        "options": turn.options or None,
-        "retrieval_experiment_id": turn.retrieval_experiment_id,
-        "retrieval_experiment_arm": turn.retrieval_experiment_arm,
-        "text_indexed": False,
-    }
+def request_row(turn: TurnRecord) -> tuple[Any, ...]:
+    """The row of a turn's request, in the order of its table's columns; JSON as text."""
+    return (
+        turn.user_id,
+        turn.request_id,
+        turn.session_id,
+        turn.created_at_us,
+        turn.source,
+        turn.agent_version,
+        turn.status,
+        turn.error,
+        _json(turn.metadata),
+        _json(turn.options),
+        turn.retrieval_experiment_id,
+        turn.retrieval_experiment_arm,
+        False,
+    )
 
 
-def interaction_rows(turn: TurnRecord) -> list[dict[str, Any]]:
-    """The rows of a turn's interactions. Empty lists are stored as NULL."""
+def interaction_rows(turn: TurnRecord) -> list[tuple[Any, ...]]:
+    """The rows of a turn's interactions, in the order of their table's columns; JSON as text, NULL for nothing."""
+    user_id, request_id = turn.user_id, turn.request_id
+    first = interaction_id(request_id, 0)
     return [
-        {
-            "user_id": turn.user_id,
-            "request_id": turn.request_id,
-            "seq": seq,
-            "interaction_id": interaction_id(turn.request_id, seq),
-            "created_at": item.created_at,
-            "role": item.role,
-            "content": item.content,
-            "user_action": item.user_action,
-            "user_action_description": item.user_action_description,
-            "interacted_image_url": item.interacted_image_url,
-            "image_encoding": item.image_encoding,
-            "shadow_content": item.shadow_content,
-            "expert_content": item.expert_content,
-            "tools_used": item.tools_used or None,
-            "citations": item.citations or None,
-            "retrieved_learnings": item.retrieved_learnings or None,
-        }
+        (
+            user_id,
+            request_id,
+            seq,
+            first | seq,
+            item.created_at,
+            item.role,
+            item.content,
+            item.user_action,
+            item.user_action_description,
+            item.interacted_image_url,
+            item.image_encoding,
+            item.shadow_content,
+            item.expert_content,
+            _json(item.tools_used),
+            _json(item.citations),
+            _json(item.retrieved_learnings),
+        )
         for seq, item in enumerate(turn.interactions)
     ]
+
+
+def _json(value: Any) -> str | None:
+    return dumps(value) if value else None
 
 
 def request_value(row: RowMapping) -> Request:
@@ -109,15 +118,18 @@ def _tool(item: dict[str, Any]) -> ToolUsed:
 
 
 def storable(turn: TurnRecord) -> TurnRecord:
-    """The turn with what no database can hold replaced: halves of surrogate pairs, times beyond 64 bits."""
-    texts: dict[str, Any] = {name: storable_text(getattr(turn, name)) for name in _TEXTS}
-    interactions = [_storable_interaction(item) for item in turn.interactions]
-    return replace(turn, **texts, created_at_us=_bounded(turn.created_at_us), interactions=interactions)
+    """The turn with what no database can hold replaced: halves of surrogate pairs, NULs, times beyond 64 bits."""
+    interactions = [
+        replace(item, **_mended(item, _INTERACTION_TEXTS, _INTERACTION_JSON), created_at=_bounded(item.created_at))
+        for item in turn.interactions
+    ]
+    mended = _mended(turn, _TEXTS, _JSON)
+    return replace(turn, **mended, created_at_us=_bounded(turn.created_at_us), interactions=interactions)
 
 
-def _storable_interaction(item: InteractionRecord) -> InteractionRecord:
-    texts: dict[str, Any] = {name: storable_text(getattr(item, name)) for name in _INTERACTION_TEXTS}
-    return replace(item, **texts, created_at=_bounded(item.created_at))
+def _mended(record: TurnRecord | InteractionRecord, texts: Iterable[str], json: Iterable[str]) -> dict[str, Any]:
+    mended: dict[str, Any] = {name: storable_text(getattr(record, name)) for name in texts}
+    return mended | {name: storable_json(getattr(record, name)) for name in json}
 
 
 def _bounded(number: int) -> int:

@@ -11,18 +11,13 @@ from __future__ import annotations
 
 from typing import Any, cast
 
-from sqlalchemy import JSON, BigInteger, ForeignKeyConstraint, Index, MetaData, Table, text
+from sqlalchemy import JSON, BigInteger, ForeignKeyConstraint, Index, MetaData, String, Table, text
 from sqlalchemy.orm import registry
 from sqlmodel import Field, SQLModel
 
+from . import column_types
+
 _REGISTRY = registry(metadata=MetaData())  # our own: a host's SQLModel.metadata must not learn of these tables
-
-
-class NullableJSON(JSON):
-    """JSON whose ``None`` is stored as NULL, not as the text ``null``."""
-
-    def __init__(self) -> None:
-        super().__init__(none_as_null=True)
 
 
 class Row(SQLModel, registry=_REGISTRY):
@@ -77,8 +72,8 @@ class RequestRow(Row, table=True):
     agent_version: str
     status: str
     error: str
-    details: dict[str, Any] | None = Field(default=None, sa_type=NullableJSON)
-    options: dict[str, Any] | None = Field(default=None, sa_type=NullableJSON)
+    details: dict[str, Any] | None = Field(default=None, sa_type=JSON)
+    options: dict[str, Any] | None = Field(default=None, sa_type=JSON)
     retrieval_experiment_id: str | None = None
     retrieval_experiment_arm: str | None = None
     text_indexed: bool = False
@@ -110,9 +105,9 @@ class InteractionRow(Row, table=True):
     image_encoding: str
     shadow_content: str
     expert_content: str
-    tools_used: list[dict[str, Any]] | None = Field(default=None, sa_type=NullableJSON)
-    citations: list[dict[str, Any]] | None = Field(default=None, sa_type=NullableJSON)
-    retrieved_learnings: list[dict[str, Any]] | None = Field(default=None, sa_type=NullableJSON)
+    tools_used: list[dict[str, Any]] | None = Field(default=None, sa_type=JSON)
+    citations: list[dict[str, Any]] | None = Field(default=None, sa_type=JSON)
+    retrieved_learnings: list[dict[str, Any]] | None = Field(default=None, sa_type=JSON)
 
 
 class ProfileRow(Row, table=True):
@@ -131,13 +126,13 @@ class ProfileRow(Row, table=True):
     generated_from_request_id: str
     profile_time_to_live: str
     expiration_timestamp: int = Field(sa_type=BigInteger)
-    custom_features: dict[str, Any] | None = Field(default=None, sa_type=NullableJSON)
+    custom_features: dict[str, Any] | None = Field(default=None, sa_type=JSON)
     source: str | None = None
     status: str | None = None
-    extractor_names: list[str] | None = Field(default=None, sa_type=NullableJSON)
+    extractor_names: list[str] | None = Field(default=None, sa_type=JSON)
     source_span: str | None = None
-    source_interaction_ids: list[int] | None = Field(default=None, sa_type=NullableJSON)
-    tags: list[str] | None = Field(default=None, sa_type=NullableJSON)
+    source_interaction_ids: list[int] | None = Field(default=None, sa_type=JSON)
+    tags: list[str] | None = Field(default=None, sa_type=JSON)
     expanded_terms: str | None = None
     notes: str | None = None
     superseded_by: str | None = None
@@ -161,12 +156,12 @@ class UserPlaybookRow(Row, table=True):
     content: str
     trigger: str | None = None
     rationale: str | None = None
-    blocking_issue: dict[str, Any] | None = Field(default=None, sa_type=NullableJSON)
+    blocking_issue: dict[str, Any] | None = Field(default=None, sa_type=JSON)
     status: str | None = None
-    tags: list[str] | None = Field(default=None, sa_type=NullableJSON)
+    tags: list[str] | None = Field(default=None, sa_type=JSON)
     request_id: str
     source: str | None = None
-    source_interaction_ids: list[int] | None = Field(default=None, sa_type=NullableJSON)
+    source_interaction_ids: list[int] | None = Field(default=None, sa_type=JSON)
     source_span: str | None = None
     superseded_by: str | None = None
 
@@ -184,9 +179,9 @@ class AgentPlaybookRow(Row, table=True):
     content: str
     trigger: str | None = None
     rationale: str | None = None
-    blocking_issue: dict[str, Any] | None = Field(default=None, sa_type=NullableJSON)
+    blocking_issue: dict[str, Any] | None = Field(default=None, sa_type=JSON)
     status: str | None = None
-    tags: list[str] | None = Field(default=None, sa_type=NullableJSON)
+    tags: list[str] | None = Field(default=None, sa_type=JSON)
     playbook_status: str
     playbook_metadata: str
 
@@ -245,8 +240,8 @@ class JobRow(Row, table=True):
     token: str
     lease_until_us: int = Field(sa_type=BigInteger)
     last_error: str
-    payload: dict[str, Any] | None = Field(default=None, sa_type=NullableJSON)
-    result: dict[str, Any] | None = Field(default=None, sa_type=NullableJSON)
+    payload: dict[str, Any] | None = Field(default=None, sa_type=JSON)
+    result: dict[str, Any] | None = Field(default=None, sa_type=JSON)
 
 
 class ShownRow(Row, table=True):
@@ -280,14 +275,20 @@ class OutcomeRow(Row, table=True):
     source: str
     label: str | None = None
     value: float | None = None
-    details: dict[str, Any] | None = Field(default=None, sa_type=NullableJSON)
+    details: dict[str, Any] | None = Field(default=None, sa_type=JSON)
 
 
 METADATA = _REGISTRY.metadata
 
 
 def _table(row: type[Row]) -> Table:
-    return cast(Table, row.__table__)  # type: ignore[attr-defined]
+    table = cast(Table, row.__table__)  # type: ignore[attr-defined]
+    for column in table.columns:
+        if isinstance(column.type, String):
+            column.type = column_types.TEXT
+        elif isinstance(column.type, JSON):
+            column.type = column_types.JSON
+    return table
 
 
 SESSION = _table(SessionRow)

@@ -46,6 +46,11 @@ def mend_sessions(connection: Connection, user_id: str, session_ids: Sequence[st
     c = REQUEST.c
     jobs = 0
     for part in chunks(session_ids):
+        sessions = and_(SESSION.c.user_id == user_id, SESSION.c.session_id.in_(part))
+        # whoever stores a turn in one of them waits from here on, so that no turn is left out of the count
+        connection.execute(
+            select(SESSION.c.session_id).where(sessions).order_by(SESSION.c.session_id).with_for_update()
+        )
         spans = select(c.session_id, func.min(c.created_at_us), func.max(c.created_at_us), func.count())
         of_them = and_(c.user_id == user_id, c.session_id.in_(part))
         left = {row[0]: row[1:] for row in connection.execute(spans.where(of_them).group_by(c.session_id))}

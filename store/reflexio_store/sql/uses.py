@@ -18,6 +18,7 @@ from reflexio_store.models import (
 )
 from reflexio_store.records import TurnRecord
 
+from .database import retried
 from .dialects import Dialect
 from .part import Part, chunks
 from .tables import OUTCOME, REQUEST, SESSION, SHOWN
@@ -46,10 +47,11 @@ class Uses(Part):
                     found[name] = Use(*map(int, counts))
         return found
 
+    @retried
     def mark_outcome(self, outcome: SessionOutcome) -> SetSessionOutcomeResponse:
         """Note how a session ended; the first report stands."""
         with self._database.write() as connection:
-            first = _first_request(connection, outcome)
+            first = self._held_request(connection, outcome)
             if first is None:
                 return SetSessionOutcomeResponse(
                     success=False, reason="unknown_session", message=f"No turn of session {outcome.session_id} is known"
@@ -62,8 +64,8 @@ class Uses(Part):
                 "source": first["source"],
                 "created_at": self._now_seconds(),
             }
-            insert = self._database.dialect.insert(OUTCOME).on_conflict_do_nothing()
-            recorded = connection.execute(insert, row).rowcount == 1
+            insert = self._database.dialect.insert(OUTCOME).on_conflict_do_nothing().returning(_o.user_id)
+            recorded = connection.execute(insert, row).first() is not None
             if not recorded and not _is_said(connection, row):
                 return SetSessionOutcomeResponse(
                     success=False,
@@ -74,6 +76,14 @@ class Uses(Part):
         return SetSessionOutcomeResponse(
             success=True, recorded=recorded, message=said, user_id=first["user_id"], source=first["source"]
         )
+
+    def _held_request(self, connection: Connection, outcome: SessionOutcome) -> RowMapping | None:
+        """The earliest request of the session, read while its user is held: an outcome never outlives its session."""
+        first = _first_request(connection, outcome)
+        if first is None:
+            return None
+        self._database.dialect.hold(connection, [first["user_id"]])
+        return _first_request(connection, outcome)
 
     def get_outcomes(self, query: GetSessionOutcomesRequest) -> list[SessionOutcome]:
         """Reported outcomes, the latest first."""

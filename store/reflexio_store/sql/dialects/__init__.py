@@ -10,8 +10,10 @@ from typing import Any, Literal, Protocol
 from sqlalchemy import Column, ColumnElement, Connection, Engine, Table
 
 from reflexio_store.contract import Finding
-from reflexio_store.errors import ReflexioError
+from reflexio_store.errors import ReflexioError, StoreUnavailableError
 
+Row = tuple[Any, ...]
+"""A row in the order of its table's columns, as the driver takes it; JSON as text."""
 TextIndexName = Literal["learning", "interaction"]
 
 
@@ -98,11 +100,17 @@ class TextIndex(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Engines:
-    """How a home reaches its database. ``single`` says that both are one connection, used by one thread at a time."""
+    """How a home reaches its database. ``single`` says that both are one connection, used by one thread at a time;
+    ``many_writers`` that the database itself keeps its writers apart, so that this process need not."""
 
     writer: Engine
     reader: Engine
     single: bool = False
+    many_writers: bool = False
+
+
+class ConflictError(StoreUnavailableError):
+    """The database broke off a transaction in favour of another one; the same again is likely to succeed."""
 
 
 class Dialect(Protocol):
@@ -138,6 +146,25 @@ class Dialect(Protocol):
 
     def insert(self, table: Table) -> Any:
         """An INSERT that knows ``on_conflict_do_nothing`` and ``on_conflict_do_update``."""
+        ...
+
+    def insert_new(self, connection: Connection, table: Table, rows: Sequence[Row]) -> list[tuple[str, str]]:
+        """Store the rows whose key is not there yet; the (user_id, request_id) of those, in the order given."""
+        ...
+
+    def insert_all(self, connection: Connection, table: Table, rows: Sequence[Row]) -> None:
+        """Store rows that are known to be new."""
+        ...
+
+    def hold(self, connection: Connection, owners: Iterable[str]) -> None:
+        """Keep other transactions from what is learned of some users (or agent versions) until this one ends.
+
+        Whoever changes learnings, deletes turns or indexes them holds their user; storing turns needs no hold.
+        """
+        ...
+
+    def forget_hold(self, connection: Connection, owner: str) -> None:
+        """Let nothing remain of the name of someone who is held, and of whom everything is deleted."""
         ...
 
     def has_tag(self, tags: Column[Any], tag: str) -> ColumnElement[bool]:

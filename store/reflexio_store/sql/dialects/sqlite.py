@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import cache
 from typing import Any, Final
 
 import orjson
@@ -31,7 +32,7 @@ from reflexio_store.errors import ReflexioError, StoreUnavailableError
 from reflexio_store.lockfile import LockFile
 from reflexio_store.sql.json_text import dumps
 
-from . import Engines
+from . import Engines, Row
 from .sqlite_errors import explain
 from .sqlite_text import SqliteText
 from .sqlite_url import SqlitePlace
@@ -151,6 +152,29 @@ class SqliteDialect:
         """An INSERT that knows ``on_conflict_do_nothing`` and ``on_conflict_do_update``."""
         return insert(table)
 
+    def insert_new(self, connection: Connection, table: Table, rows: Sequence[Row]) -> list[tuple[str, str]]:
+        """Store the rows whose key is not there yet; the (user_id, request_id) of those, in the order given.
+
+        What is added gets a higher row number than all before it: that tells the new from the known where some are
+        known, and costs nothing where none is.
+        """
+        last = connection.exec_driver_sql(f"SELECT max(rowid) FROM {table.name}").scalar() or 0  # noqa: S608
+        if connection.exec_driver_sql(_insertion(table), list(rows)).rowcount == len(rows):
+            return [row[:2] for row in rows]
+        added = f"SELECT user_id, request_id FROM {table.name} WHERE rowid > ? ORDER BY rowid"  # noqa: S608
+        return [(user_id, request_id) for user_id, request_id in connection.exec_driver_sql(added, (last,))]
+
+    def insert_all(self, connection: Connection, table: Table, rows: Sequence[Row]) -> None:
+        """Store rows that are known to be new."""
+        if rows:
+            connection.exec_driver_sql(_insertion(table), list(rows))
+
+    def hold(self, connection: Connection, owners: Iterable[str]) -> None:
+        """Nothing: SQLite has one writer at a time."""
+
+    def forget_hold(self, connection: Connection, owner: str) -> None:
+        """Nothing, likewise."""
+
     def has_tag(self, tags: Column[Any], tag: str) -> ColumnElement[bool]:
         """Whether a JSON list holds a text."""
         items = func.json_each(tags).table_valued("value")
@@ -189,6 +213,13 @@ class SqliteDialect:
                 driver = connection.connection.driver_connection
                 if driver is not None:
                     driver.execute("PRAGMA wal_checkpoint(PASSIVE)")
+
+
+@cache
+def _insertion(table: Table) -> str:
+    names = [column.name for column in table.columns]
+    marks = ", ".join("?" * len(names))
+    return f"INSERT INTO {table.name} ({', '.join(names)}) VALUES ({marks}) ON CONFLICT DO NOTHING"  # noqa: S608
 
 
 def _has_wal_fault(version: tuple[int, ...]) -> bool:

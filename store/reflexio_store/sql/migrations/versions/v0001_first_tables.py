@@ -1,4 +1,4 @@
-"""The first tables: the record of turns, what was learned, jobs, and full-text indexes on SQLite."""
+"""The first tables: the record of turns, what was learned, jobs, and full-text indexes of each database's own kind."""
 
 from __future__ import annotations
 
@@ -6,6 +6,9 @@ from typing import Any
 
 import sqlalchemy as sa
 from alembic.operations import Operations
+from sqlalchemy.dialects.postgresql import ARRAY
+
+from reflexio_store.sql.column_types import JSON, TEXT
 
 revision = "0001"
 down_revision = None
@@ -21,10 +24,13 @@ def upgrade(operations: Operations) -> None:
     _indexes(operations)
     if operations.get_context().dialect.name == "sqlite":
         _sqlite_full_text(operations)
+    else:
+        _postgresql_full_text(operations)
+        operations.create_table("reflexio_hold", _text("owner"), sa.PrimaryKeyConstraint("owner"))
 
 
 def _text(name: str, *, null: bool = False) -> sa.Column[Any]:
-    return sa.Column(name, sa.String(), nullable=null)
+    return sa.Column(name, TEXT, nullable=null)
 
 
 def _big(name: str) -> sa.Column[Any]:
@@ -36,7 +42,7 @@ def _whole(name: str) -> sa.Column[Any]:
 
 
 def _json(name: str) -> sa.Column[Any]:
-    return sa.Column(name, sa.JSON(), nullable=True)
+    return sa.Column(name, JSON, nullable=True)
 
 
 def _record(operations: Operations) -> None:
@@ -177,4 +183,18 @@ def _sqlite_full_text(operations: Operations) -> None:
             f"CREATE VIRTUAL TABLE {table} USING fts5("
             "scope, head, body, kind UNINDEXED, owner UNINDEXED, key UNINDEXED, seq UNINDEXED, size UNINDEXED, "
             "tokenize = 'porter unicode61 remove_diacritics 2')"
+        )
+
+
+def _postgresql_full_text(operations: Operations) -> None:
+    for table in ("reflexio_learning_text", "reflexio_interaction_text"):
+        operations.create_table(
+            table,
+            *(_text("owner"), _text("kind"), _text("key"), _whole("seq"), _big("number"), _whole("size")),
+            sa.Column("words", ARRAY(sa.String(collation="C")), nullable=False),
+            sa.PrimaryKeyConstraint("owner", "kind", "key", "seq"),
+        )
+        operations.create_index(f"ix_{table}_number", table, ["number"])
+        operations.create_index(
+            f"ix_{table}_words", table, ["words"], postgresql_using="gin", postgresql_with={"fastupdate": "off"}
         )

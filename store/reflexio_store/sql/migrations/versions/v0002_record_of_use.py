@@ -5,6 +5,8 @@ from __future__ import annotations
 import sqlalchemy as sa
 from alembic.operations import Operations
 
+from reflexio_store.sql.column_types import JSON, TEXT
+
 revision = "0002"
 down_revision = "0001"
 branch_labels = None
@@ -15,10 +17,10 @@ def upgrade(operations: Operations) -> None:
     """Make the tables, and the index by which experiments are read."""
     operations.create_table(
         "reflexio_shown",
-        sa.Column("user_id", sa.String(), nullable=False),
-        sa.Column("request_id", sa.String(), nullable=False),
-        sa.Column("kind", sa.String(), nullable=False),
-        sa.Column("learning_id", sa.String(), nullable=False),
+        sa.Column("user_id", TEXT, nullable=False),
+        sa.Column("request_id", TEXT, nullable=False),
+        sa.Column("kind", TEXT, nullable=False),
+        sa.Column("learning_id", TEXT, nullable=False),
         sa.Column("cited", sa.Boolean(), nullable=False),
         sa.PrimaryKeyConstraint("user_id", "request_id", "kind", "learning_id"),
         sa.ForeignKeyConstraint(
@@ -30,15 +32,15 @@ def upgrade(operations: Operations) -> None:
     operations.create_index("ix_reflexio_shown_learning", "reflexio_shown", ["kind", "learning_id"])
     operations.create_table(
         "reflexio_session_outcome",
-        sa.Column("user_id", sa.String(), nullable=False),
-        sa.Column("session_id", sa.String(), nullable=False),
-        sa.Column("outcome", sa.String(), nullable=False),
+        sa.Column("user_id", TEXT, nullable=False),
+        sa.Column("session_id", TEXT, nullable=False),
+        sa.Column("outcome", TEXT, nullable=False),
         sa.Column("occurred_at", sa.BigInteger(), nullable=False),
         sa.Column("created_at", sa.BigInteger(), nullable=False),
-        sa.Column("source", sa.String(), nullable=False),
-        sa.Column("label", sa.String(), nullable=True),
+        sa.Column("source", TEXT, nullable=False),
+        sa.Column("label", TEXT, nullable=True),
         sa.Column("value", sa.Float(), nullable=True),
-        sa.Column("details", sa.JSON(), nullable=True),
+        sa.Column("details", JSON, nullable=True),
         sa.PrimaryKeyConstraint("user_id", "session_id"),
     )
     operations.create_index(
