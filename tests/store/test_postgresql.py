@@ -253,6 +253,21 @@ class TestUnavailable:
 class TestTransactionsThatMeet:
     """Two homes on one database are what two processes are."""
 
+    def test_large_batches_with_known_turns_among_them_are_stored_once(
+        self, store: Store, other: Store, turn: MakeTurn
+    ) -> None:
+        """In whatever order, also where both send them at the same time."""
+        turns = [turn(session_id=f"s{number % 5}") for number in range(300)]
+        assert store.add_turns(turns[40:120]) == 80
+        stored: list[int] = []
+        at_once(
+            lambda: stored.append(store.add_turns(turns)),
+            lambda: stored.append(other.add_turns(turns[::-1])),
+            lambda: stored.append(store.add_turns(turns[100:])),
+        )
+        assert sum(stored) == 220 and store.counts()["interactions"] == 600
+        assert errors_of(store) == []
+
     @pytest.fixture
     def other(self, url: str) -> Iterator[Store]:
         with closing(open_store(url)) as made:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import cache
 from typing import Any, Final, cast
 
@@ -43,6 +43,7 @@ _POOL_WAITS = 30.0  # seconds for a connection that another thread uses
 _UPGRADE_LOCK: Final = 0x7265666C6578  # any number that no one else takes: the letters "reflex"
 _UPGRADE_WAITS = 60  # seconds for a lock, while upgrading
 _OLDEST: Final = 140000
+_WORTH_COPYING: Final = 50  # rows
 _SPELLING: Final = PGDialect()  # type: ignore[no-untyped-call]
 
 
@@ -96,11 +97,15 @@ class PostgresqlDialect:
     def insert_new(self, connection: Connection, table: Table, rows: Sequence[Row]) -> list[tuple[str, str]]:
         """Store the rows whose key is not there yet; the (user_id, request_id) of those, in the order given.
 
-        One statement, whatever their number: a column is an array. A staging table was measured to be faster by a
-        tenth from 1000 rows on, and to cost 3 ms more for every batch. All go in one order, so that two processes
-        that send the same rows wait for each other, and none for both.
+        All go in one order, so that two processes that send the same rows wait for each other, and none for both.
+        Many are first copied as if none were known, which is nearly always so and takes half the time.
         """
-        columns = [list(column) for column in zip(*sorted(rows, key=lambda row: row[:2]), strict=True)]
+        ordered = sorted(rows, key=lambda row: row[:2])
+        if len(rows) >= _WORTH_COPYING:
+            with suppress(psycopg.errors.UniqueViolation), connection.begin_nested():
+                self.insert_all(connection, table, ordered)
+                return [row[:2] for row in rows]
+        columns = [list(column) for column in zip(*ordered, strict=True)]
         stored = connection.exec_driver_sql(_insertion(table), tuple(columns))
         new = {(user_id, request_id) for user_id, request_id in stored}
         return [row[:2] for row in rows if row[:2] in new]
@@ -165,7 +170,10 @@ _PGVECTOR: Final = "SELECT default_version FROM pg_available_extensions WHERE na
 
 @cache
 def _insertion(table: Table) -> str:
-    """The statement that takes a list for each column."""
+    """The statement that takes a list for each column, and so is the same however many rows there are.
+
+    For 1 to 1000 rows it was measured to be as fast as any other that knows of conflicts, a staging table among them.
+    """
     names = ", ".join(column.name for column in table.columns)
     kinds = [(column, column.type.compile(_SPELLING)) for column in table.columns]
     arrays = ", ".join(f"%s::{_given_as(column, kind)}[]" for column, kind in kinds)
