@@ -117,6 +117,48 @@ class JobState:
     due_us: int
     last_error: str = ""
     result: dict[str, Any] = field(default_factory=dict)
+    payload: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Unlearned:
+    """A turn that an extractor has still to read (``extractor`` ``""``: that is not handed to extractors yet).
+
+    ``interactions`` is how many it has; ``forced`` says that learning from it shall not wait for more.
+    """
+
+    extractor: str
+    request_id: str
+    interactions: int
+    forced: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """A piece of a session to learn from, oldest request first: the ``new`` requests (by id), and what is around
+    them."""
+
+    requests: list[RequestData] = field(default_factory=list)
+    new: frozenset[str] = frozenset()
+
+
+@dataclass(frozen=True, slots=True)
+class Usage:
+    """What a model took. ``day`` is ``YYYY-MM-DD`` (UTC), ``cost_micros`` millionths of the currency of the prices."""
+
+    user_id: str
+    day: str
+    extractor: str
+    model: str
+    calls: int = 0
+    prompt_tokens: int = 0
+    completion_tokens: int = 0
+    cost_micros: int = 0
+
+    @property
+    def tokens(self) -> int:
+        """Of prompts and answers together."""
+        return self.prompt_tokens + self.completion_tokens
 
 
 @dataclass(frozen=True, slots=True)
@@ -258,8 +300,8 @@ class Jobs(Protocol):
         """Take the job that has been due longest, or one whose lease ran out; None if there is none."""
         ...
 
-    def extend_job(self, job: Job, *, lease_seconds: float) -> bool:
-        """Keep a job for longer; False if it was lost to another worker."""
+    def extend_job(self, job: Job, *, lease_seconds: float, result: dict[str, Any] | None = None) -> bool:
+        """Keep a job for longer, and note how far it is as its result so far; False if it was lost to another."""
         ...
 
     def finish_job(self, job: Job, result: dict[str, Any]) -> bool:
@@ -268,6 +310,10 @@ class Jobs(Protocol):
 
     def fail_job(self, job: Job, error: str, *, retry_after: float | None) -> bool:
         """Note a failure: due again after ``retry_after`` seconds, or dead where that is None; False if lost."""
+        ...
+
+    def release_job(self, job: Job) -> bool:
+        """Give a job back undone: it is due now, and this attempt does not count; False if lost."""
         ...
 
     def hasten_jobs(self, kind: str, *, user_id: str | None = None, key: str | None = None) -> int:
@@ -286,13 +332,61 @@ class Jobs(Protocol):
         """Where jobs stand, the one due first first."""
         ...
 
-    def retry_dead_jobs(self, kind: str) -> int:
-        """Make dead jobs ready again; how many."""
+    def retry_dead_jobs(self, kind: str | None = None) -> int:
+        """Make dead jobs (of a kind, or all) ready again; how many."""
+        ...
+
+    def backlog(self) -> dict[str, int]:
+        """How many jobs are open, as ``jobs_ready``, ``jobs_running``, ``jobs_dead``; cheap, however many are done."""
+        ...
+
+
+class Reads(Protocol):
+    """How far each extractor has read, turn by turn, and what its model took.
+
+    A turn that asks for learning is unread under the extractor ``""``, until it is handed to the extractors by name.
+    What is kept is what is unread, not a place in the session: a turn that arrives late is unread like any other.
+    """
+
+    def unlearned(self, user_id: str, session_id: str) -> list[Unlearned]:
+        """What is unread of a session, for all extractors, by request id."""
+        ...
+
+    def hand_over(self, user_id: str, session_id: str, extractors: Sequence[str]) -> None:
+        """Let each of these extractors have what is unread under ``""``, and it alone; atomic."""
+        ...
+
+    def read_unlearned(
+        self, user_id: str, session_id: str, extractor: str, *, context: int, limit: int, skip: Sequence[str] = ()
+    ) -> Reading:
+        """The oldest unread turns of a session with the ``context`` requests before them, in one piece: at most
+        ``limit`` requests from the oldest unread one on (what was read of them stands between). ``skip`` names
+        requests that count as read here. Empty when nothing is unread."""
+        ...
+
+    def mark_learned(self, user_id: str, session_id: str, extractor: str, request_ids: Sequence[str]) -> None:
+        """Note turns as read."""
+        ...
+
+    def force_learning(self, *, user_id: str | None = None, session_id: str | None = None) -> int:
+        """Let all that is unread be learned from now (of a user, of a session): how many sessions that concerns."""
+        ...
+
+    def add_usage(self, usage: Usage) -> None:
+        """Add to what a model took on a day."""
+        ...
+
+    def spent(self, day: str, *, user_id: str | None = None) -> tuple[int, int]:
+        """Tokens, and millionths of cost, that models took on one day: of everybody, or of one user."""
+        ...
+
+    def get_usage(self, *, since: str, user_id: str | None = None) -> list[Usage]:
+        """What models took from the day ``since`` on, newest day first."""
         ...
 
 
 @runtime_checkable
-class Store(Requests, Learnings, Uses, Jobs, Protocol):
+class Store(Requests, Learnings, Uses, Jobs, Reads, Protocol):
     """A home of the record: requests, learnings and jobs behind one URL."""
 
     @property

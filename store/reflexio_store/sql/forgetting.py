@@ -20,6 +20,7 @@ from .learning_rows import remove_rows
 from .part import Part, chunks
 from .tables import EVIDENCE, JOB, REQUEST, SESSION
 from .traces import forget_requests, mend_sessions
+from .usage import forget_user
 
 _SESSIONS_AT_ONCE = 50
 
@@ -57,6 +58,7 @@ class Forgetting(Part):
             )
             connection.execute(delete(EVIDENCE).where(EVIDENCE.c.user_id == user_id))
             drop_dismissals(connection, user_id)
+            forget_user(connection, self._database.dialect, user_id)
             jobs = connection.execute(delete(JOB).where(JOB.c.user_id == user_id)).rowcount
             receipt = _sum(receipt, Receipt(profiles=profiles, user_playbooks=playbooks, jobs=jobs))
             self._compact(connection, receipt, thorough=True)

@@ -8,8 +8,8 @@ from sqlalchemy import Connection, Table, false, func, select
 
 from reflexio_store.contract import Finding
 
+from .jobs import JobQueue
 from .kinds import KINDS
-from .part import Part
 from .schema import REVISIONS, version_of
 from .tables import AGENT_PLAYBOOK, INTERACTION, JOB, PROFILE, REQUEST, SESSION, USER_PLAYBOOK
 
@@ -21,19 +21,16 @@ _COUNTED = {
     "user_playbooks": USER_PLAYBOOK,
     "agent_playbooks": AGENT_PLAYBOOK,
 }
-_STATES = ("ready", "running", "dead")
 
 
-class Health(Part):
+class Health(JobQueue):
     """The part of a home that tells how it is."""
 
     def counts(self) -> dict[str, int]:
         """Rows by what they are; see the contract."""
         with self._database.read() as connection:
             counts = {name: _count(connection, table) for name, table in _COUNTED.items()}
-            states = connection.execute(select(JOB.c.state, func.count()).group_by(JOB.c.state))
-            by_state = {str(state): int(count) for state, count in states}
-        return counts | {f"jobs_{state}": by_state.get(state, 0) for state in _STATES}
+        return counts | self.backlog()
 
     def check(self) -> list[Finding]:
         """Look for what is wrong: integrity, schema version, known faults of the driver."""

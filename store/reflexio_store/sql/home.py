@@ -10,18 +10,29 @@ from .dialects.sqlite_url import parse_sqlite_url
 from .forgetting import Forgetting
 from .health import Health
 from .interactions import Interactions
-from .jobs import JobQueue
 from .learnings import LearningRecords
 from .listing import Listing
 from .part import Clock, system_clock
 from .requests import Turns
 from .schema import ensure_schema
 from .search import LearningSearch
+from .unread import Unread
+from .usage import UsageRecords
 from .uses import Uses
 
 
 class SqlStore(
-    Turns, Listing, Interactions, Forgetting, LearningRecords, LearningSearch, Changes, Uses, JobQueue, Health
+    Turns,
+    Listing,
+    Interactions,
+    Forgetting,
+    LearningRecords,
+    LearningSearch,
+    Changes,
+    Uses,
+    Health,
+    Unread,
+    UsageRecords,
 ):
     """A home of the record in a SQL database; it keeps :class:`~reflexio_store.contract.Store`.
 

@@ -5,7 +5,20 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import Any, Final
 
-from sqlalchemy import ColumnElement, Connection, RowMapping, and_, case, func, literal, or_, select, update
+from sqlalchemy import (
+    ColumnElement,
+    Connection,
+    RowMapping,
+    Select,
+    and_,
+    case,
+    func,
+    insert,
+    literal,
+    or_,
+    select,
+    update,
+)
 
 from reflexio_store.contract import Job, JobState
 from reflexio_store.ids import uuid7
@@ -14,11 +27,13 @@ from reflexio_store.records import TurnRecord
 from .database import retried
 from .dialects import Dialect
 from .part import Part
-from .tables import JOB
+from .tables import JOB, UNLEARNED
 
 LEARN: Final = "learn"
 """The kind of the job that learns from a session; its key is the session_id."""
 
+OPEN: Final = ("ready", "running", "dead")
+"""States of a job that is not done."""
 _AT_ONCE = ("force_extraction", "session_finished")
 _MAX_ERROR = 10_000  # characters of an error that are kept
 _c = JOB.c
@@ -74,9 +89,10 @@ class JobQueue(Part):
     def _lease(self, seconds: float) -> int:
         return self._clock() + round(seconds * 1_000_000)
 
-    def extend_job(self, job: Job, *, lease_seconds: float) -> bool:
-        """Keep a job for longer; False if it was lost to another worker."""
-        return self._change_held(job, {"lease_until_us": self._lease(lease_seconds)})
+    def extend_job(self, job: Job, *, lease_seconds: float, result: dict[str, Any] | None = None) -> bool:
+        """Keep a job for longer, and note how far it is as its result so far; False if it was lost to another."""
+        noted = {} if result is None else {"result": result}
+        return self._change_held(job, {"lease_until_us": self._lease(lease_seconds), **noted})
 
     def finish_job(self, job: Job, result: dict[str, Any]) -> bool:
         """Note a job as done with its result (or ready again, if it was asked for meanwhile); False if lost."""
@@ -99,6 +115,10 @@ class JobQueue(Part):
         else:
             values |= {"state": "ready", "due_us": self._lease(retry_after)}
         return self._change_held(job, values)
+
+    def release_job(self, job: Job) -> bool:
+        """Give a job back undone: it is due now, and this attempt does not count; False if lost."""
+        return self._change_held(job, {"state": "ready", "due_us": self._clock(), "attempts": job.attempts - 1})
 
     @retried
     def _change_held(self, job: Job, values: dict[str, Any]) -> bool:
@@ -135,11 +155,18 @@ class JobQueue(Part):
             return [_state(row) for row in connection.execute(statement).mappings()]
 
     @retried
-    def retry_dead_jobs(self, kind: str) -> int:
-        """Make dead jobs ready again; how many."""
-        again = update(JOB).where(_c.kind == kind, _c.state == "dead")
+    def retry_dead_jobs(self, kind: str | None = None) -> int:
+        """Make dead jobs (of a kind, or all) ready again; how many."""
+        again = update(JOB).where(_c.state == _inline("dead"))
+        if kind is not None:
+            again = again.where(_c.kind == kind)
         with self._database.write() as connection:
             return connection.execute(again.values(state="ready", attempts=0, due_us=self._clock())).rowcount
+
+    def backlog(self) -> dict[str, int]:
+        """How many jobs are open; each count reads the small index of that state."""
+        with self._database.read() as connection:
+            return {f"jobs_{state}": connection.execute(_counted(state)).scalar_one() for state in OPEN}
 
 
 def ask_to_learn(
@@ -148,14 +175,17 @@ def ask_to_learn(
     """Ask for the learning from each turn's session: a job that waits is put off, one that is due already is not."""
     later = now_us + round(learn_after * 1_000_000)
     rows: dict[tuple[str, str], dict[str, Any]] = {}
+    unread = []
     for turn in turns:
         if not turn.user_id or turn.options.get("evaluation_only"):
             continue
+        unread.append(_unread(turn))
         row = rows.setdefault((turn.user_id, turn.session_id), _new_row(turn.user_id, LEARN, turn.session_id, later))
         row["generation"] += 1
-        if any(turn.options.get(name) for name in _AT_ONCE):
+        if unread[-1]["forced"]:
             row["due_us"] = min(row["due_us"], now_us)
     if rows:
+        connection.execute(insert(UNLEARNED), unread)
         _ask(connection, dialect, [rows[key] for key in sorted(rows)], now_us=now_us)
 
 
@@ -174,6 +204,21 @@ def _ask(connection: Connection, dialect: Dialect, rows: Sequence[dict[str, Any]
         },
     )
     connection.execute(statement, list(rows))
+
+
+def _unread(turn: TurnRecord) -> dict[str, Any]:
+    return {
+        "user_id": turn.user_id,
+        "session_id": turn.session_id,
+        "extractor": "",
+        "request_id": turn.request_id,
+        "interactions": len(turn.interactions),
+        "forced": any(bool(turn.options.get(name)) for name in _AT_ONCE),
+    }
+
+
+def _counted(state: str) -> Select[int]:
+    return select(func.count()).select_from(JOB).where(_c.state == _inline(state))
 
 
 def _new_row(user_id: str, kind: str, key: str, due_us: int) -> dict[str, Any]:
@@ -221,4 +266,16 @@ def _state(row: RowMapping) -> JobState:
         due_us=row["due_us"],
         last_error=row["last_error"],
         result=row["result"] or {},
+        payload=row["payload"] or {},
     )
+
+
+def is_learning() -> ColumnElement[bool]:
+    """Whether a job learns from a session: its kind is ``learn``, or ``learn.`` and the name of an extractor."""
+    return or_(_c.kind == LEARN, _c.kind.startswith(f"{LEARN}.", autoescape=True))
+
+
+def make_due(connection: Connection, user_id: str, session_ids: Sequence[str], *, now_us: int) -> None:
+    """Make the jobs due that learn from these sessions, also those that run and were asked for again."""
+    which = and_(_c.user_id == user_id, _c.key.in_(session_ids), is_learning(), _c.due_us > now_us)
+    connection.execute(update(JOB).where(which, _c.state.in_(("ready", "running"))).values(due_us=now_us))

@@ -81,7 +81,7 @@ class Listing(Part):
         """The whole session of one user, oldest request first."""
         which = [REQUEST.c.user_id == user_id, REQUEST.c.session_id == session_id]
         with self._database.read() as connection:
-            return _request_data(connection, and_(*which))[::-1]
+            return request_data(connection, and_(*which))[::-1]
 
 
 def _page(query: GetRequestsRequest, after: _Place | None) -> Select[int, str, str]:
@@ -119,7 +119,7 @@ def _filters(query: GetRequestsRequest) -> list[ColumnElement[bool]]:
 def _hydrated(connection: Connection, page: Sequence[_Place], filters: Iterable[ColumnElement[bool]]) -> list[Session]:
     requests: dict[tuple[str, str], list[RequestData]] = defaultdict(list)
     for part in chunks(page, _SESSIONS_AT_ONCE):
-        for data in _request_data(connection, and_(_among(part), *filters)):
+        for data in request_data(connection, and_(_among(part), *filters)):
             requests[data.request.user_id, data.request.session_id or ""].append(data)
     return [
         Session.model_construct(
@@ -139,7 +139,7 @@ def _among(page: Iterable[_Place]) -> ColumnElement[bool]:
     )
 
 
-def _request_data(connection: Connection, which: ColumnElement[bool]) -> list[RequestData]:
+def request_data(connection: Connection, which: ColumnElement[bool]) -> list[RequestData]:
     """Requests with their interactions, newest request first: two queries however many there are."""
     same = and_(INTERACTION.c.user_id == REQUEST.c.user_id, INTERACTION.c.request_id == REQUEST.c.request_id)
     messages = select(INTERACTION).join(REQUEST, same).where(which).order_by(INTERACTION.c.seq)

@@ -229,6 +229,13 @@ class JobRow(Row, table=True):
             sqlite_where=text("state = 'running'"),
             postgresql_where=text("state = 'running'"),
         ),
+        Index(
+            "ix_reflexio_job_dead",
+            "kind",
+            "due_us",
+            sqlite_where=text("state = 'dead'"),
+            postgresql_where=text("state = 'dead'"),
+        ),
     )
     user_id: str = Field(primary_key=True)
     kind: str = Field(primary_key=True)
@@ -278,6 +285,33 @@ class OutcomeRow(Row, table=True):
     details: dict[str, Any] | None = Field(default=None, sa_type=JSON)
 
 
+class UnlearnedRow(Row, table=True):
+    """One turn that an extractor has not read yet; ``extractor`` is ``""`` until the turn is handed to them."""
+
+    __tablename__ = "reflexio_unlearned"
+    user_id: str = Field(primary_key=True)
+    session_id: str = Field(primary_key=True)
+    extractor: str = Field(primary_key=True)
+    request_id: str = Field(primary_key=True)
+    interactions: int
+    forced: bool
+
+
+class UsageRow(Row, table=True):
+    """What an extractor's model took for one user on one day (UTC, ``YYYY-MM-DD``)."""
+
+    __tablename__ = "reflexio_usage"
+    __table_args__ = (Index("ix_reflexio_usage_day", "day"),)
+    user_id: str = Field(primary_key=True)
+    day: str = Field(primary_key=True)
+    extractor: str = Field(primary_key=True)
+    model: str = Field(primary_key=True)
+    calls: int = Field(sa_type=BigInteger)
+    prompt_tokens: int = Field(sa_type=BigInteger)
+    completion_tokens: int = Field(sa_type=BigInteger)
+    cost_micros: int = Field(sa_type=BigInteger)
+
+
 METADATA = _REGISTRY.metadata
 
 
@@ -302,3 +336,5 @@ DISMISSED = _table(DismissedRow)
 JOB = _table(JobRow)
 SHOWN = _table(ShownRow)
 OUTCOME = _table(OutcomeRow)
+UNLEARNED = _table(UnlearnedRow)
+USAGE = _table(UsageRow)

@@ -14,12 +14,13 @@ from reflexio_store.ids import interaction_id
 from .dialects import Dialect
 from .dismissals import drop_dismissals
 from .interactions import document_keys
-from .jobs import LEARN
+from .jobs import is_learning
 from .kinds import PROFILES, USER_PLAYBOOKS, Kind
 from .learning_rows import evidence_of, named
 from .part import chunks
 from .succession import forget_rows
 from .tables import EVIDENCE, INTERACTION, JOB, OUTCOME, REQUEST, SESSION
+from .unread import forget_unread
 
 _e = EVIDENCE.c
 
@@ -38,6 +39,7 @@ def forget_requests(connection: Connection, dialect: Dialect, user_id: str, requ
         ).rowcount
         for table in (INTERACTION, REQUEST)
     )
+    forget_unread(connection, user_id, request_ids)
     return Receipt(requests=requests, interactions=interactions, profiles=profiles, user_playbooks=playbooks)
 
 
@@ -61,7 +63,7 @@ def mend_sessions(connection: Connection, user_id: str, session_ids: Sequence[st
         empty = [session_id for session_id in part if session_id not in left]
         for table in (SESSION, OUTCOME):
             connection.execute(delete(table).where(table.c.user_id == user_id, table.c.session_id.in_(empty)))
-        theirs = and_(JOB.c.user_id == user_id, JOB.c.kind == LEARN, JOB.c.key.in_(empty))
+        theirs = and_(JOB.c.user_id == user_id, is_learning(), JOB.c.key.in_(empty))
         jobs += connection.execute(delete(JOB).where(theirs)).rowcount
     return jobs
 

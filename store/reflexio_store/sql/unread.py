@@ -1,0 +1,113 @@
+"""Which turns an extractor has still to read, and reading them: the work of a run goes by what is new."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Sequence
+
+from sqlalchemy import ColumnElement, Connection, and_, delete, literal, select, tuple_, update
+
+from reflexio_store.contract import Reading, Unlearned
+
+from .jobs import make_due
+from .listing import request_data
+from .part import Part, chunks
+from .tables import REQUEST, UNLEARNED
+
+_u, _r = UNLEARNED.c, REQUEST.c
+_Place = tuple[int, str]
+"""Where a request stands in its session: microseconds, then its id."""
+
+
+class Unread(Part):
+    """The part of a home that knows how far each extractor has read."""
+
+    def unlearned(self, user_id: str, session_id: str) -> list[Unlearned]:
+        """What is unread of a session, for all extractors, by request id."""
+        columns = (_u.extractor, _u.request_id, _u.interactions, _u.forced)
+        statement = select(*columns).where(_of(user_id, session_id)).order_by(_u.extractor, _u.request_id)
+        with self._database.read() as connection:
+            return [Unlearned(*row) for row in connection.execute(statement)]
+
+    def hand_over(self, user_id: str, session_id: str, extractors: Sequence[str]) -> None:
+        """Let each of these extractors have what is unread under ``""``, and it alone; atomic."""
+        fresh = and_(_of(user_id, session_id), _u.extractor == "")
+        with self._database.write() as connection:
+            rows = connection.execute(select(UNLEARNED).where(fresh)).mappings().all()
+            given = [{**row, "extractor": name} for name in extractors for row in rows]
+            if given:
+                connection.execute(self._database.dialect.insert(UNLEARNED).on_conflict_do_nothing(), given)
+            for part in chunks([row["request_id"] for row in rows]):  # what came meanwhile stays for the next time
+                connection.execute(delete(UNLEARNED).where(fresh, _u.request_id.in_(part)))
+
+    def read_unlearned(
+        self, user_id: str, session_id: str, extractor: str, *, context: int, limit: int, skip: Sequence[str] = ()
+    ) -> Reading:
+        """The oldest unread turns of a session with what is before them; see the contract."""
+        theirs = and_(_r.user_id == user_id, _r.session_id == session_id)
+        with self._database.read() as connection:
+            unread = _unread(connection, user_id, session_id, extractor, skip)
+            if not unread:
+                return Reading()
+            first, place = min(unread), tuple_(_r.created_at_us, _r.request_id)
+            before = _places(connection, and_(theirs, place < tuple_(*map(literal, first))), context, newest=True)
+            shown = _places(connection, and_(theirs, place >= tuple_(*map(literal, first))), limit)
+            new = unread & set(shown)
+            shown = shown[: 1 + max(shown.index(one) for one in new)]
+            names = [name for _, name in (*before, *shown)]
+            requests = [data for part in chunks(names) for data in request_data(connection, _named(user_id, part))]
+        order = {name: number for number, name in enumerate(names)}
+        requests.sort(key=lambda data: order[data.request.request_id])
+        return Reading(requests, frozenset(name for _, name in new))
+
+    def mark_learned(self, user_id: str, session_id: str, extractor: str, request_ids: Sequence[str]) -> None:
+        """Note turns as read."""
+        mine = and_(_of(user_id, session_id), _u.extractor == extractor)
+        with self._database.write() as connection:
+            for part in chunks(request_ids):
+                connection.execute(delete(UNLEARNED).where(mine, _u.request_id.in_(part)))
+
+    def force_learning(self, *, user_id: str | None = None, session_id: str | None = None) -> int:
+        """Let all that is unread be learned from now (of a user, of a session): how many sessions that concerns."""
+        which = [_u.user_id == user_id] if user_id is not None else []
+        if session_id is not None:
+            which.append(_u.session_id == session_id)
+        sessions: dict[str, set[str]] = defaultdict(set)
+        with self._database.write() as connection:
+            for owner, name in connection.execute(select(_u.user_id, _u.session_id).where(*which).distinct()):
+                sessions[owner].add(name)
+            connection.execute(update(UNLEARNED).where(*which).values(forced=True))
+            for owner, names in sessions.items():
+                for part in chunks(sorted(names)):
+                    make_due(connection, owner, part, now_us=self._clock())
+        return sum(map(len, sessions.values()))
+
+
+def forget_unread(connection: Connection, user_id: str, request_ids: Sequence[str]) -> None:
+    """Let requests that are deleted be read by nobody."""
+    connection.execute(delete(UNLEARNED).where(_u.user_id == user_id, _u.request_id.in_(request_ids)))
+
+
+def _of(user_id: str, session_id: str) -> ColumnElement[bool]:
+    return and_(_u.user_id == user_id, _u.session_id == session_id)
+
+
+def _named(user_id: str, request_ids: Sequence[str]) -> ColumnElement[bool]:
+    return and_(_r.user_id == user_id, _r.request_id.in_(request_ids))
+
+
+def _unread(connection: Connection, user_id: str, session_id: str, extractor: str, skip: Sequence[str]) -> set[_Place]:
+    same = and_(_r.user_id == _u.user_id, _r.request_id == _u.request_id)
+    mine = and_(_of(user_id, session_id), _u.extractor == extractor)
+    found = connection.execute(select(_r.created_at_us, _r.request_id).join(UNLEARNED, same).where(mine))
+    return {(at_us, name) for at_us, name in found if name not in skip}
+
+
+def _places(connection: Connection, which: ColumnElement[bool], limit: int, *, newest: bool = False) -> list[_Place]:
+    """Places in the order of the session: the first of them, or the last."""
+    columns = (_r.created_at_us, _r.request_id)
+    order = [column.desc() if newest else column.asc() for column in columns]
+    found = [
+        (at_us, name) for at_us, name in connection.execute(select(*columns).where(which).order_by(*order).limit(limit))
+    ]
+    return found[::-1] if newest else found
