@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from reflexio_middleware.capture.decorator import capture
 from reflexio_middleware.capture.recalled import Recaller, set_default_recaller
 from reflexio_middleware.capture.turn import Sink, Turn, current_turn, set_default_sink, turn
-from reflexio_middleware.scope import Scope, bind, current_session, session
+from reflexio_middleware.scope import Scope, bind, current_session, on_finish, session
 
 if TYPE_CHECKING:
     from reflexio_middleware.client import ReflexioClient, default_client, set_default_client
@@ -84,6 +84,15 @@ def __getattr__(name: str) -> Any:
 
 def __dir__() -> list[str]:
     return sorted({*globals(), *__all__})
+
+
+def _session_finished(scope: Scope) -> None:
+    from reflexio_middleware.client import default_client
+
+    (scope.client or default_client()).finish_soon(scope)
+
+
+on_finish(_session_finished)
 
 
 def _default_sink() -> Sink:

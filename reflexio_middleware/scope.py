@@ -120,6 +120,7 @@ class session:  # noqa: N801 - reads as a statement: `with session("chat_1", use
         source: Where the turns come from, e.g. ``"web_app"``; other than ``[a-z0-9._:-]`` is replaced by ``-``.
         metadata: Free JSON-like data kept with each request; merged over the outer scope's.
         client: The :class:`ReflexioClient` that keeps the turns. None: the outer scope's, or the default one.
+        finish: On leaving, the conversation is over: it is learned from at once, without waiting for that here.
 
     Returns:
         On entering, the :class:`Scope`.
@@ -134,8 +135,10 @@ class session:  # noqa: N801 - reads as a statement: `with session("chat_1", use
         source: str | None = None,
         metadata: Mapping[str, Any] | None = None,
         client: Any = None,
+        finish: bool = False,
     ) -> None:
         self._named = (session_id, user_id, agent_version, source, metadata, client)
+        self._finish = finish
         self._entered: list[tuple[_Entry, Token[tuple[_Entry, ...]]]] = []
 
     def __enter__(self) -> Scope:
@@ -158,6 +161,8 @@ class session:  # noqa: N801 - reads as a statement: `with session("chat_1", use
         except ValueError:  # entered in another context: that one keeps its stack, so the entry itself is closed
             entry.left_elsewhere = True
         _stack.set(rest)
+        if self._finish:
+            _finish(entry.scope)
 
     async def __aenter__(self) -> Scope:
         return self.__enter__()
@@ -169,7 +174,7 @@ class session:  # noqa: N801 - reads as a statement: `with session("chat_1", use
 
     def __call__(self, fn: Callable[P, R]) -> Callable[P, R]:
         """Decorate a function of any kind: each call runs inside a session of these names."""
-        return wrap(fn, lambda _args, _kwargs: _InScope(derive(current_session(), *self._named)))
+        return wrap(fn, lambda _args, _kwargs: _InScope(derive(current_session(), *self._named), finish=self._finish))
 
 
 def bind(fn: Callable[P, R]) -> Callable[P, R]:
@@ -180,6 +185,21 @@ def bind(fn: Callable[P, R]) -> Callable[P, R]:
     """
     held = [(variable, variable.get(None)) for variable in _carried]
     return wrap(fn, lambda _args, _kwargs: _Carried(held))
+
+
+def on_finish(listener: Callable[[Scope], None]) -> None:
+    """Say who is told of sessions that are over; the last one said counts."""
+    global _listener
+    _listener = listener
+
+
+_listener: Callable[[Scope], None] | None = None
+
+
+def _finish(scope: Scope) -> None:
+    with guard("finishing a session"):
+        if _listener is not None:
+            _listener(scope)
 
 
 _carried: list[ContextVar[Any]] = [_stack]
@@ -234,5 +254,11 @@ class _Carried(_Around):
 class _InScope(_Around):
     """A scope of its own for one call."""
 
-    def __init__(self, scope: Scope) -> None:
+    def __init__(self, scope: Scope, *, finish: bool) -> None:
         super().__init__([(_stack, (*_stack.get(), _Entry(scope)))])
+        self._scope, self._finish = scope, finish
+
+    def exit(self) -> None:
+        super().exit()
+        if self._finish:
+            _finish(self._scope)

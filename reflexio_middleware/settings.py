@@ -3,16 +3,42 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Final, Literal
 
 from platformdirs import user_data_path
-from pydantic import Field, SecretStr, ValidationError
+from pydantic import AfterValidator, BeforeValidator, Field, SecretStr, ValidationError, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from reflexio_store.errors import InvalidInputError
 from reflexio_store.models import problems_of
 
 APP = "reflexio-middleware"
+
+
+PRESETS: Final = {"quick_chat": (5, 3), "standard": (10, 8), "long_form": (25, 10), "high_volume": (15, 8)}
+"""Window and stride, in messages, by name (wire fact)."""
+Preset = Literal["quick_chat", "standard", "long_form", "high_volume"]
+
+
+def parts_of(text: str) -> list[str]:
+    """The items of a list with commas."""
+    return [part.strip() for part in text.split(",") if part.strip()]
+
+
+def _joined(value: Any) -> Any:
+    """Lists may be given as such, too."""
+    return ",".join(map(str, value)) if isinstance(value, (list, tuple)) else value
+
+
+def _known_names(value: str) -> str:
+    unknown = [name for name in parts_of(value) if name not in ("statements", "llm")]
+    if unknown or not parts_of(value):
+        raise ValueError("must be 'statements', 'llm', or 'statements,llm'")
+    return value
+
+
+Patterns = Annotated[str, BeforeValidator(_joined)]
+Names = Annotated[str, BeforeValidator(_joined), AfterValidator(_known_names)]
 
 
 def data_folder() -> Path:
@@ -35,16 +61,37 @@ class Settings(BaseSettings):
     learning: Literal["thread", "later", "off"] = Field(
         default="thread", description="Learn in a thread of this process, leave it to another (`later`), or not at all"
     )
-    extractor: Literal["statements", "llm"] = Field(
-        default="statements", description="What learns: patterns (no key, no cost), or a model"
+    extractor: Names = Field(
+        default="statements", description="What learns: `statements` (patterns; no key, no cost), `llm`, or both"
     )
     learn_after: float | None = Field(
-        default=None, ge=0, description="Seconds of quiet before a session is learned from; None: 0, or 30 with `llm`"
+        default=None, ge=0, description="Seconds of quiet before a session is learned from; None: 0, or 30 by `llm`"
     )
+    learn_preset: Preset = Field(
+        default="standard", description="Window and stride: `quick_chat` 5/3, `standard` 10/8, `long_form` 25/10, "
+        "`high_volume` 15/8"
+    )  # fmt: skip
+    learn_window: int | None = Field(
+        default=None, ge=1, description="Messages of a session at which `llm` first reads it; None: the preset's"
+    )
+    learn_stride: int | None = Field(
+        default=None, ge=1, description="Further messages at which it reads again; None: the preset's"
+    )
+    skip_sources: Patterns = Field(default="", description="Sources not learned from, such as `test-*,batch`")
+    skip_agents: Patterns = Field(default="", description="Agent versions not learned from, as patterns")
     llm_model: str = Field(default="gpt-4o-mini", description="Model of the `llm` extractor")
     llm_base_url: str | None = Field(default=None, description="Any OpenAI-compatible endpoint; None: OpenAI's")
     llm_api_key: SecretStr | None = Field(default=None, description="Key of that endpoint; without one: `statements`")
     llm_timeout: float = Field(default=60.0, gt=0, description="Seconds that one answer of the model may take")
+    llm_retries: int = Field(default=2, ge=0, le=10, description="How often a call that failed is repeated at once")
+    llm_max_tokens: int = Field(default=8000, ge=500, description="Most tokens of a session in one call (estimated)")
+    llm_definitions: Path | None = Field(default=None, description="TOML file of what to look for; None: anything")
+    llm_tokens_per_day: int | None = Field(default=None, ge=0, description="Tokens that models may take in a UTC day")
+    llm_tokens_per_user: int | None = Field(default=None, ge=0, description="The same for one user")
+    llm_cost_per_day: float | None = Field(default=None, ge=0, description="What models may cost in a UTC day")
+    llm_cost_per_user: float | None = Field(default=None, ge=0, description="The same for one user")
+    llm_price_input: float = Field(default=0.0, ge=0, description="Price of a million tokens of prompts")
+    llm_price_output: float = Field(default=0.0, ge=0, description="Price of a million tokens of answers")
     recall_timeout: float = Field(default=0.05, gt=0, description="Seconds that a recall may take")
     recall_tokens: int = Field(
         default=400, ge=0, description="Most tokens of a recalled block (about 4 characters each)"
@@ -67,14 +114,23 @@ class Settings(BaseSettings):
     spool_dir: Path | None = Field(default=None, description="Folder of the spool; None: beside the SQLite file")
     spool_max_bytes: int = Field(default=256 * 1024 * 1024, gt=0, description="Bound of the spool in bytes")
 
+    @model_validator(mode="after")
+    def _consistent(self) -> Settings:
+        if self.window[1] > self.window[0]:
+            raise ValueError(f"learn_stride ({self.window[1]}) must not be above learn_window ({self.window[0]})")
+        return self
+
     @property
-    def quiet_seconds(self) -> float | None:
-        """Seconds after a turn at which its session is learned from; None when learning is off."""
-        if self.learning == "off":
-            return None
-        if self.learn_after is not None:
-            return self.learn_after
-        return 30.0 if self.extractor == "llm" else 0.0
+    def extractors(self) -> tuple[str, ...]:
+        """The names of the extractors, in order."""
+        return tuple(dict.fromkeys(parts_of(self.extractor)))
+
+    @property
+    def window(self) -> tuple[int, int]:
+        """Messages at which an extractor that waits first reads a session, and then again."""
+        window, stride = PRESETS[self.learn_preset]
+        window = self.learn_window or window
+        return window, self.learn_stride or min(stride, window)
 
 
 def read_settings(**given: Any) -> Settings:

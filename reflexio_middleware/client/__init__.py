@@ -31,7 +31,8 @@ class ReflexioClient(RequestsApi, LearningsApi, RetrievalApi, RecallApi, UsesApi
             ``REFLEXIO_STORE``, else a SQLite file in the user's data folder.
         url_endpoint: A Reflexio server; not in this release.
         api_key: Its key; not in this release.
-        extractor: What learns: ``"statements"`` (no model), ``"llm"``, or an :class:`Extractor` of your own.
+        extractor: What learns: ``"statements"`` (no model), ``"llm"``, an :class:`Extractor` of your own, or several
+            side by side in a list.
         redactors: Rules of your own that mask text before anything is written: functions from text to text.
         **settings: Any setting of :class:`reflexio_middleware.settings.Settings` by its name.
 
@@ -47,7 +48,7 @@ class ReflexioClient(RequestsApi, LearningsApi, RetrievalApi, RecallApi, UsesApi
         *,
         url_endpoint: str | None = None,
         api_key: str | None = None,
-        extractor: Extractor | str | None = None,
+        extractor: Extractor | str | Sequence[Extractor | str] | None = None,
         redactors: Sequence[Redactor] = (),
         _background: bool = False,
         **settings: Any,

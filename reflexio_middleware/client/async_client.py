@@ -10,6 +10,7 @@ from typing import Any, Concatenate, ParamSpec, Self, TypeVar
 
 from reflexio_middleware.client import ReflexioClient
 from reflexio_middleware.delivery.writer import Delivery
+from reflexio_middleware.scope import Scope
 from reflexio_middleware.settings import Settings
 
 P = ParamSpec("P")
@@ -51,6 +52,10 @@ class AsyncReflexioClient:
     def sink(self) -> Delivery:
         """Where finished turns are put."""
         return self.sync.sink
+
+    def finish_soon(self, scope: Scope) -> None:
+        """See :meth:`ReflexioClient.finish_soon`."""
+        self.sync.finish_soon(scope)
 
     @property
     def url(self) -> str:

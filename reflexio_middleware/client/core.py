@@ -12,18 +12,20 @@ import weakref
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any, Final, NoReturn, Self, TypeVar
+from typing import Any, Final, NoReturn, Self, TypeVar, cast
 
 from pydantic import BaseModel, ValidationError
 
 from reflexio_middleware.capture.redaction import Redaction, Redactor
 from reflexio_middleware.capture.turn import settle_turns
 from reflexio_middleware.delivery.writer import Delivery, FlushResult
-from reflexio_middleware.guard import count, counters, guard, warn
+from reflexio_middleware.guard import counters, guard
 from reflexio_middleware.learning.extractor import Extractor
-from reflexio_middleware.learning.learn import LEARN, LearnFromSession
+from reflexio_middleware.learning.metering import day_of
+from reflexio_middleware.learning.setup import readers_of, steps_of
 from reflexio_middleware.learning.worker import LearningWorker
-from reflexio_middleware.settings import Settings, data_folder, read_settings
+from reflexio_middleware.scope import Scope
+from reflexio_middleware.settings import Settings, data_folder, parts_of, read_settings
 from reflexio_store.contract import Store
 from reflexio_store.errors import InvalidInputError, StoreUnavailableError, StoreURLError
 from reflexio_store.forking import protect
@@ -81,7 +83,7 @@ class Core:
         *,
         url_endpoint: str | None = None,
         api_key: str | None = None,
-        extractor: Extractor | str | None = None,
+        extractor: Extractor | str | Sequence[Extractor | str] | None = None,
         redactors: Sequence[Redactor] = (),
         _background: bool = False,
         **settings: Any,
@@ -91,15 +93,19 @@ class Core:
                 "A Reflexio server (url_endpoint=, api_key=) is no home of this release yet. "
                 "Use the embedded one: ReflexioClient() or ReflexioClient('sqlite:///memory.db')"
             )
-        named = extractor if isinstance(extractor, str) else None
-        _check_parts(extractor, redactors)
+        given = _given(extractor)
+        _check_parts(given, redactors)
+        named = [one for one in given if isinstance(one, str)] or None
         self.settings: Settings = read_settings(store=store, extractor=named, **settings)
+        self._extractors: Sequence[Extractor | str] = given or self.settings.extractors
         self._opening = threading.Lock()
         self._resting = False
         self._opened: Store | None = None
         self._closed = False
         self._pools: dict[str, ThreadPoolExecutor] = {}
-        self._worker = self._new_worker(extractor if not isinstance(extractor, str) else None)
+        self._finished: set[tuple[str, str]] = set()
+        self._readers = readers_of(self._extractors, self.settings) if self.settings.learning == "thread" else []
+        self._worker = LearningWorker(self._open, steps_of(self._readers, self.settings)) if self._readers else None
         self._delivery = Delivery(
             self._open,
             spool_folder(self.settings),
@@ -107,7 +113,7 @@ class Core:
                 secrets=self.settings.redact_secrets, personal=self.settings.redact_personal, more=redactors
             ),
             agent_version=self.settings.agent_version,
-            learn_after=self.settings.quiet_seconds,
+            learn_after=_pause(self._extractors, self.settings),
             on_stored=self._worker.wake if self._worker else None,
             max_bytes=self.settings.spool_max_bytes,
         )
@@ -119,11 +125,6 @@ class Core:
         _open_clients.add(self)
         protect(self)
         _close_with_child(self)
-
-    def _new_worker(self, extractor: Extractor | None) -> LearningWorker | None:
-        if self.settings.learning != "thread":
-            return None
-        return LearningWorker(self._open, {LEARN: LearnFromSession(extractor or _extractor(self.settings))})
 
     def _open(self) -> Store:
         if self._opened is None:
@@ -142,6 +143,10 @@ class Core:
             StoreError: It cannot be opened.
         """
         return self._open()
+
+    @property
+    def _extractor_names(self) -> list[str]:
+        return [one if isinstance(one, str) else one.name for one in self._extractors]
 
     @property
     def sink(self) -> Delivery:
@@ -177,14 +182,34 @@ class Core:
         if self._worker is None or remaining:
             return FlushResult(remaining=remaining)
         if learn_now:
-            self._open().hasten_jobs(LEARN)
+            self._open().force_learning()
         left = max(0.0, deadline - time.monotonic())
         return FlushResult(learning_remaining=len(self._worker.wait(left)))
 
     def stats(self) -> dict[str, int]:
         """Counters of this process (``turns_captured``, ``turns_stored``, ``turns_refused``, ``internal_errors``,
-        ``recalls``, ``recalls_late``, ...), and ``pending``: turns of this client that are not stored yet."""
-        return {**counters(), "pending": self._delivery.pending}
+        ``recalls``, ``recalls_late``, ...); ``pending``: turns of this client that are not stored yet; and of the
+        store, where it is open: ``jobs_ready``, ``jobs_running``, ``jobs_dead``, and ``llm_tokens_today``."""
+        found = {**counters(), "pending": self._delivery.pending}
+        store = self._opened
+        if store is not None and not self._closed:
+            with guard("counting jobs"):
+                found |= {**store.backlog(), "llm_tokens_today": store.spent(day_of(time.time()))[0]}
+        return found
+
+    def finish_soon(self, scope: Scope) -> None:
+        """Let a session be learned from once its turns are stored; nobody waits for that."""
+        if scope.user_id and not self._closed:
+            self._finished.add((scope.user_id, scope.session_id))
+            self._call_threads().submit(self._finish)
+
+    def _finish(self) -> None:
+        with guard("finishing a session"):
+            while (names := next(iter(self._finished), None)) is not None:
+                self._finished.discard(names)
+                user_id, session_id = names
+                if self._settled().force_learning(user_id=user_id, session_id=session_id) and self._worker:
+                    self._worker.wake()
 
     def close(self, timeout: float | None = None) -> FlushResult:
         """Store what waits (``timeout`` seconds at most; None: the setting ``flush_timeout``) and release all.
@@ -196,6 +221,8 @@ class Core:
         limit = self.settings.flush_timeout if timeout is None else timeout
         deadline = time.monotonic() + limit
         settle_turns(self._delivery)
+        if self._finished:
+            self._finish()
         remaining = self._delivery.close(limit)
         self._closed = True
         if self._worker:
@@ -260,33 +287,34 @@ class Core:
         return pool
 
 
-def _check_parts(extractor: object, redactors: object) -> None:
+def _given(extractor: Extractor | str | Sequence[Extractor | str] | None) -> list[Extractor | str]:
+    if extractor is None:
+        return []
+    if isinstance(extractor, str):
+        return list(parts_of(extractor)) or [extractor]
+    return list(extractor) if isinstance(extractor, (list, tuple)) else [cast(Extractor, extractor)]
+
+
+def _check_parts(extractors: Sequence[object], redactors: object) -> None:
     problems = []
-    if extractor is not None and not isinstance(extractor, str) and not callable(getattr(extractor, "extract", None)):
-        problems.append(("extractor", "must be 'statements', 'llm', or an object with name and extract(session)"))
+    if not all(isinstance(one, str) or callable(getattr(one, "extract", None)) for one in extractors):
+        wanted = "'statements', 'llm', an object with name and extract(session), or a list of these"
+        problems.append(("extractor", f"must be {wanted}"))
+    names = [one if isinstance(one, str) else str(getattr(one, "name", "")) for one in extractors]
+    if len(set(names)) < len(names) or "" in names:
+        problems.append(("extractor", "must each have a name of its own"))
     if not isinstance(redactors, Sequence) or isinstance(redactors, str) or not all(map(callable, redactors)):
         problems.append(("redactors", "must be a list of functions from text to text"))
     if problems:
         raise InvalidInputError("The client cannot be made", problems)
 
 
-def _extractor(settings: Settings) -> Extractor:
-    from reflexio_middleware.learning.statements import StatementsExtractor
-
-    if settings.extractor == "statements":
-        return StatementsExtractor()
-    if settings.llm_api_key is None:
-        count("extractor_fallbacks")
-        warn("extractor", "reflexio: the llm extractor has no key (REFLEXIO_LLM_API_KEY): statements is used instead")
-        return StatementsExtractor()
-    from reflexio_middleware.learning.llm import LLMExtractor
-
-    return LLMExtractor(
-        settings.llm_model,
-        base_url=settings.llm_base_url,
-        api_key=settings.llm_api_key.get_secret_value(),
-        timeout=settings.llm_timeout,
-    )
+def _pause(extractors: Sequence[Extractor | str], settings: Settings) -> float | None:
+    """Seconds after a turn at which the job that learns from its session falls due; None where learning is off."""
+    if settings.learning == "off":
+        return None
+    waits = any(one == "llm" or getattr(one, "waits", False) for one in extractors)
+    return 0.0 if waits or settings.learn_after is None else settings.learn_after
 
 
 def spool_folder(settings: Settings) -> Path | None:

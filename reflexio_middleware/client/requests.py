@@ -11,6 +11,7 @@ from typing import Any
 from reflexio_middleware.capture.messages import strip_injected
 from reflexio_middleware.capture.snapshot import snapshot
 from reflexio_middleware.client.core import Core, checked
+from reflexio_middleware.learning.learn import LEARN, kind_of
 from reflexio_store.contract import JobState, Receipt
 from reflexio_store.errors import DeliveryError, InvalidInputError
 from reflexio_store.ids import uuid7
@@ -115,26 +116,41 @@ class RequestsApi(Core):
         )  # fmt: skip
 
     def _wait_for_learning(self, turn: TurnRecord) -> dict[str, Any]:
-        limit = self.settings.flush_timeout
         store = self._settled()
-        store.hasten_jobs("learn", user_id=turn.user_id, key=turn.session_id)
+        store.force_learning(user_id=turn.user_id, session_id=turn.session_id)
         assert self._worker is not None  # noqa: S101 - the caller has looked
-        self._worker.wait(limit, user_id=turn.user_id, session_id=turn.session_id)
-        state = self._learning_state(turn.user_id, turn.session_id)
-        if state is None or state.state not in ("done", "dead"):
-            return {"learning_status": "deferred", "learning_reason": "wait_timeout"}
-        if state.state == "dead":
-            return {"learning_status": "failed", "learning_reason": state.last_error}
+        self._worker.wait(self.settings.flush_timeout, user_id=turn.user_id, session_id=turn.session_id)
+        status, reason = self._learning_of(turn.user_id, turn.session_id, turn.request_id)
+        if status == "failed":
+            return {"learning_status": status, "learning_reason": reason}
+        if status != "done":
+            reason = "input_budget_exceeded" if reason else "wait_timeout"
+            return {"learning_status": "deferred", "learning_reason": reason}
         names = ("profiles_added", "profiles_updated", "playbooks_added", "playbooks_updated")
-        return {"learning_status": "done", **{name: state.result.get(name, 0) for name in names}}
+        results = [state.result for state in self._learning_states(turn.user_id, turn.session_id)]
+        return {"learning_status": "done", **{name: sum(one.get(name, 0) for one in results) for name in names}}
 
-    def _learning_state(self, user_id: str, session_id: str) -> JobState | None:
-        states = self.store.job_states("learn", user_id=user_id, key=session_id)
-        return states[0] if states else None
+    def _learning_states(self, user_id: str, session_id: str) -> list[JobState]:
+        kinds = [LEARN, *map(kind_of, self._extractor_names)]
+        return [state for kind in kinds for state in self.store.job_states(kind, user_id=user_id, key=session_id)]
+
+    def _learning_of(self, user_id: str, session_id: str, request_id: str) -> tuple[str, str]:
+        """Where learning from a request stands, and why it does not go on where it does not."""
+        states = self._learning_states(user_id, session_id)
+        unread = {turn.extractor for turn in self.store.unlearned(user_id, session_id) if turn.request_id == request_id}
+        if not unread:
+            return ("done", "") if states else ("not_tracked", "")
+        concerned = [state for state in states if state.kind == LEARN or state.kind in map(kind_of, unread)]
+        dead = next((state for state in concerned if state.state == "dead"), None)
+        if dead is not None:
+            return "failed", dead.last_error
+        running = any(state.state == "running" for state in concerned)
+        waits_for = next((str(state.result["waits_for"]) for state in concerned if "waits_for" in state.result), "")
+        return ("processing" if running else "pending"), waits_for
 
     def get_learning_status(self, request_id: str) -> str:
-        """Where learning from a request's session stands: ``pending``, ``processing``, ``done``, ``failed`` or
-        ``not_tracked``.
+        """Where learning from a request stands, with all extractors: ``pending``, ``processing``, ``done``, ``failed``
+        or ``not_tracked``.
 
         Raises:
             InvalidInputError: There is no such request.
@@ -142,19 +158,18 @@ class RequestsApi(Core):
         found = self.get_requests(request_id=request_id).sessions
         if not found:
             raise InvalidInputError("The call was refused", [("request_id", f"no request {request_id!r} is stored")])
-        state = self._learning_state(found[0].user_id, found[0].session_id)
-        names = {"ready": "pending", "running": "processing", "done": "done", "dead": "failed"}
-        return names[state.state] if state else "not_tracked"
+        if found[0].requests[0].request.evaluation_only:
+            return "not_tracked"
+        return self._learning_of(found[0].user_id, found[0].session_id, request_id)[0]
 
     def finalize_session(self, session_id: str, *, user_id: str | None = None, wait_for_response: bool = False) -> bool:
         """Say that a conversation is over: it is learned from now. False if nothing of it waited for learning."""
-        store = self._settled()
-        hastened = store.hasten_jobs("learn", user_id=user_id, key=session_id)
+        forced = self._settled().force_learning(user_id=user_id, session_id=_named("session_id", session_id))
         if self._worker:
             self._worker.wake()
             if wait_for_response:
                 self._worker.wait(self.settings.flush_timeout, user_id=user_id, session_id=session_id)
-        return hastened > 0
+        return forced > 0
 
     def get_requests(
         self,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Sequence
 from typing import Any, Final, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
@@ -28,6 +29,7 @@ class ProposedChange(BaseModel):
     standing: bool = False
     ttl: ProfileTimeToLive = ProfileTimeToLive.INFINITY
     turns: list[int] = Field(default_factory=list, max_length=100)
+    definition: str = ""
 
 
 class Answer(BaseModel):
@@ -38,8 +40,11 @@ class Answer(BaseModel):
     changes: list[ProposedChange]
 
 
-def answer_schema() -> dict[str, Any]:
-    """The JSON schema of an answer in the strict form: every field required, nothing else allowed."""
+def answer_schema(definitions: Sequence[str] = ()) -> dict[str, Any]:
+    """The JSON schema of an answer in the strict form: every field required, nothing else allowed.
+
+    With names of ``definitions``, each change has to say which of them it belongs to.
+    """
     text = {"type": "string"}
     properties: dict[str, Any] = {
         "action": {"type": "string", "enum": ["add", "update", "retire"]},
@@ -52,6 +57,8 @@ def answer_schema() -> dict[str, Any]:
         "ttl": {"type": "string", "enum": [ttl.value for ttl in ProfileTimeToLive]},
         "turns": {"type": "array", "items": {"type": "integer"}},
     }
+    if definitions:
+        properties["definition"] = {"type": "string", "enum": list(definitions)}
     return _strict({"changes": {"type": "array", "items": _strict(properties)}})
 
 

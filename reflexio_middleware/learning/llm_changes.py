@@ -9,6 +9,7 @@ from typing import Final
 from reflexio_store.contract import Change
 from reflexio_store.models import STANDING, Evidence, UserPlaybook, UserProfile
 
+from .definitions import Asked
 from .extractor import SessionView
 from .grammar import load_grammar
 from .llm_answers import Answer, ProposedChange
@@ -17,21 +18,23 @@ from .transcript import Known, Turn
 _TOO_ALIKE: Final = 40
 
 
-def changes_of(answer: Answer, turns: list[Turn], known: Known, session: SessionView, prompt: str) -> Iterator[Change]:
+def changes_of(answer: Answer, turns: list[Turn], known: Known, session: SessionView, asked: Asked) -> Iterator[Change]:
     """The changes of an answer that hold.
 
-    Refused are: a citation of a turn that was not shown, or of no user's message and no repaired tool call; an unknown
-    target or one of another kind; empty text; a secret; a rule for everybody; a sentence of the prompt itself.
+    Refused are: a citation of a turn that was not shown, or of no user's message and no repaired tool call, or of
+    nothing new; an unknown target or one of another kind; what belongs to no definition where there are any, or to
+    one of another kind; empty text; a secret; a rule for everybody; a sentence of the prompt itself.
     """
     numbered = {turn.number: turn for turn in turns}
-    prompt_text = _flat(prompt)
+    prompt_text = _flat(asked.prompt)
     for item in answer.changes:
         if not item.turns or any(number not in numbered for number in item.turns):
             continue
         cited = [numbered[number] for number in dict.fromkeys(item.turns)]
         proofs = [turn for turn in cited if turn.proof]
-        if _are_proof(proofs) and _is_sound(item, known, prompt_text):
-            yield _change(item, proofs, known, session)
+        wanted = item.action == "retire" or asked.wants(item.definition, item.kind)
+        if wanted and _are_proof(proofs) and _is_sound(item, known, prompt_text):
+            yield _change(item, proofs, known, session, asked)
 
 
 def merged(changes: list[Change]) -> list[Change]:
@@ -46,7 +49,9 @@ def merged(changes: list[Change]) -> list[Change]:
 
 def _are_proof(turns: list[Turn]) -> bool:
     """Whether the user said something in these turns, or a tool failed in one and worked in a later one. What a tool
-    merely returned proves nothing: it may be anybody's text."""
+    merely returned proves nothing: it may be anybody's text. What rests on nothing new was learned before."""
+    if not any(turn.new for turn in turns):
+        return False
     if any(turn.proof == "user" for turn in turns):
         return True
     failed = [turn for turn in turns if turn.proof == "failed"]
@@ -69,16 +74,16 @@ def _is_sound(item: ProposedChange, known: Known, prompt_text: str) -> bool:
     return not echoes and not load_grammar().guarded(said, "secrets", "others", "message")
 
 
-def _change(item: ProposedChange, proofs: list[Turn], known: Known, session: SessionView) -> Change:
+def _change(item: ProposedChange, proofs: list[Turn], known: Known, session: SessionView, asked: Asked) -> Change:
     evidence = tuple(dict.fromkeys(turn.evidence for turn in proofs))
     target = known.by_id.get(item.target) if item.action != "add" else None
     if item.action == "retire" and target is not None:
         return Change(action="retire", kind=item.kind, learning_id=_id_of(target), evidence=evidence)
     learning: UserProfile | UserPlaybook
     if item.kind == "profile":
-        learning = _profile(item, proofs, evidence, target, session)
+        learning = _profile(item, proofs, evidence, target, session, asked)
     else:
-        learning = _playbook(item, proofs, evidence, target, session)
+        learning = _playbook(item, proofs, evidence, target, session, asked)
     return Change(
         action=item.action,
         kind=item.kind,
@@ -98,6 +103,7 @@ def _profile(
     evidence: tuple[Evidence, ...],
     target: UserProfile | UserPlaybook | None,
     session: SessionView,
+    asked: Asked,
 ) -> UserProfile:
     message = proofs[-1].message
     return UserProfile.model_validate(
@@ -109,7 +115,7 @@ def _profile(
             "generated_from_request_id": message.request.request_id,
             "profile_time_to_live": item.ttl,
             "source": message.request.source,
-            "extractor_names": ["llm"],
+            "extractor_names": asked.names(item.definition),
             "source_span": _span(proofs),
             "source_interaction_ids": _interactions(proofs),
             "notes": item.rationale.strip() or None,
@@ -125,9 +131,12 @@ def _playbook(
     evidence: tuple[Evidence, ...],
     target: UserProfile | UserPlaybook | None,
     session: SessionView,
+    asked: Asked,
 ) -> UserPlaybook:
     message = proofs[-1].message
+    named = {"playbook_name": item.definition} if item.definition in asked.definitions else {}
     return UserPlaybook(
+        **named,
         user_playbook_id=target.user_playbook_id if isinstance(target, UserPlaybook) else 0,
         user_id=session.user_id,
         agent_version=message.request.agent_version or session.agent_version,

@@ -30,6 +30,8 @@ class StatementsExtractor:
         language: Which pattern file to use (``learning/patterns/<language>.toml``).
     """
 
+    reads_known = False
+
     def __init__(self, language: str = "en") -> None:
         self._grammar = load_grammar(language)
 
@@ -39,14 +41,17 @@ class StatementsExtractor:
         return "statements"
 
     def extract(self, session: SessionView) -> list[Change]:
-        """The learnings that the session's user stated, all as ``add``; the same session gives the same list.
+        """The learnings that the session's user stated in the new requests, all as ``add``.
 
-        Of two statements about the same thing the later one stands. A session without a user teaches nothing.
+        The same session gives the same list. Of two statements about the same thing the later one stands. A session
+        without a user teaches nothing.
         """
         if not session.user_id:
             return []
         latest: dict[str, Change] = {}
         for about, change in self._found(session):
+            if not any(session.is_new(evidence.request_id) for evidence in change.evidence):
+                continue
             latest.pop(about, None)  # the later statement takes the later place
             latest[about] = change
         return list(latest.values())

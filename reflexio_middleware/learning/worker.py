@@ -9,27 +9,15 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
-from typing import Any, Final
+from typing import Final
 
 from reflexio_middleware.guard import count, guard, warn
-from reflexio_middleware.tracing import span
-from reflexio_store.contract import Job, JobState, Store
-from reflexio_store.errors import ExtractionError, ReflexioError, StoreUnavailableError
+from reflexio_middleware.learning.doing import Doer, Step
+from reflexio_store.contract import JobState, Store
+from reflexio_store.errors import StoreUnavailableError
 from reflexio_store.forking import protect
 
-Step = Callable[[Store, Job], dict[str, Any]]
-"""Does one job and says what came of it (noted as the job's result). If it has a ``close()``, that is called when its
-client is closed.
-
-Raises:
-    ExtractionError: It failed; with ``permanent=True`` it is not tried again.
-"""
-
-LEASE_SECONDS: Final = 60.0
-"""How long a job stays with a process that says nothing more of it; it is renewed while the extractor works."""
-MAX_ATTEMPTS: Final = 6
 _POLL_SECONDS: Final = 5.0
-_BACKOFF_SECONDS: Final = (1.0, 5.0, 30.0, 120.0, 600.0)
 _QUIET_SECONDS: Final = 0.2
 _MAX_QUIET_SECONDS: Final = 2.0
 _REST: Final = 3.0
@@ -64,8 +52,7 @@ class LearningWorker:
         self._woken = False
         self._polling = False
         self._waiters = 0
-        self._at_hand: Job | None = None
-        self._claiming = False
+        self._doer = Doer(self._steps)
 
     def wake(self) -> None:
         """Look for due jobs soon (at once, while somebody waits); starts the thread if there is none."""
@@ -113,15 +100,8 @@ class LearningWorker:
             state
             for kind in self._steps
             for state in store.job_states(kind, user_id=user_id, key=session_id, states=("ready", "running"))
-            if (state.due_us <= now if state.state == "ready" else session_id is not None or self._may_hold(state))
+            if (state.due_us <= now if state.state == "ready" else session_id is not None or self._doer.may_hold(state))
         ]
-
-    def _may_hold(self, state: JobState) -> bool:
-        """Whether a running job runs here; while one is being claimed, any may."""
-        if self._claiming:
-            return True
-        mine = self._at_hand
-        return mine is not None and (mine.user_id, mine.kind, mine.key) == (state.user_id, state.kind, state.key)
 
     def close(self, timeout: float) -> None:
         """Stop when nothing is due, or after the job at hand; waits at most ``timeout`` seconds for it."""
@@ -132,10 +112,8 @@ class LearningWorker:
             self._changed.notify_all()
         if self._thread is not None and self._thread is not threading.current_thread():
             self._thread.join(max(_END_SECONDS, deadline - time.monotonic()))
-        held = self._at_hand
-        if held is not None:
-            with guard("giving a job back"):
-                self._open_store().fail_job(held, "its process ended", retry_after=0.0)
+        if self._doer.is_busy:
+            self._doer.give_back(self._open_store())
         for step in self._steps.values():
             close = getattr(step, "close", None)
             if close is not None:
@@ -202,68 +180,11 @@ class LearningWorker:
     def run_one(self) -> bool:
         """Take the job that has been due longest and do it; False if none is due."""
         try:
-            return self._take_one(self._open_store())
+            return self._doer.do_one(self._open_store())
         except StoreUnavailableError:
             if self._closed:  # the home was closed over a job that took too long, and that was given back
                 return False
             raise
-
-    def _take_one(self, store: Store) -> bool:
-        job = self._claimed(store)
-        if job is None:
-            return False
-        try:
-            with span("reflexio.learn", "learning") as traced, self._renewed(store, job):
-                result = self._steps[job.kind](store, job)
-                traced.note(**{name: value for name, value in result.items() if isinstance(value, int)})
-        except ExtractionError as error:
-            self._failed(store, job, error, permanent=error.permanent)
-        except ReflexioError as error:
-            self._failed(store, job, error, permanent=False)
-        except Exception as error:
-            self._failed(store, job, error, permanent=False)
-            raise
-        else:
-            store.finish_job(job, result)
-            count("jobs_done")
-        finally:
-            self._at_hand = None
-        return True
-
-    def _claimed(self, store: Store) -> Job | None:
-        self._claiming = True
-        try:
-            claimed = (store.claim_job(kind, lease_seconds=LEASE_SECONDS) for kind in self._steps)
-            self._at_hand = next((job for job in claimed if job is not None), None)
-            return self._at_hand
-        finally:
-            self._claiming = False
-
-    @contextmanager
-    def _renewed(self, store: Store, job: Job) -> Iterator[None]:
-        """Keep the job from others while it is worked on, however long a model takes."""
-        done = threading.Event()
-
-        def renew() -> None:
-            while not done.wait(LEASE_SECONDS / 3):
-                with guard("keeping a job"), suppress(StoreUnavailableError):
-                    store.extend_job(job, lease_seconds=LEASE_SECONDS)
-
-        keeper = threading.Thread(target=renew, name="reflexio-keeping", daemon=True)
-        keeper.start()
-        try:
-            yield
-        finally:
-            done.set()
-            keeper.join()
-
-    def _failed(self, store: Store, job: Job, error: Exception, *, permanent: bool) -> None:
-        count("learning_failures")
-        dead = permanent or job.attempts >= MAX_ATTEMPTS
-        pause = None if dead else _BACKOFF_SECONDS[min(job.attempts, len(_BACKOFF_SECONDS)) - 1]
-        store.fail_job(job, f"{type(error).__name__}: {error}", retry_after=pause)
-        warn("learning", "reflexio: a job (%s) failed (%s); %s", job.kind, error,
-             "it is set aside: see `reflexio-middleware doctor`" if dead else "it will be tried again")  # fmt: skip
 
     def before_fork(self) -> None:
         """Nothing to hold: the thread rests at the store."""

@@ -26,6 +26,7 @@ from .models import (
     SessionOutcome,
     SetSessionOutcomeResponse,
     Use,
+    Status,
     UserPlaybook,
     UserProfile,
 )
@@ -248,8 +249,8 @@ class Learnings(Protocol):
         """
         ...
 
-    def apply(self, user_id: str, changes: Sequence[Change]) -> Applied:
-        """Apply an extractor's changes in one transaction.
+    def apply(self, user_id: str, changes: Sequence[Change], *, status: Status | None = None) -> Applied:
+        """Apply an extractor's changes in one transaction, to the learnings of a status (None: the current ones).
 
         Evidence whose request is no longer stored is dropped; a change left without evidence is not applied. To
         ``update`` adds to the evidence of the learning. ``retire`` marks it superseded. Of two values of one slot the

@@ -13,6 +13,7 @@
     ├── DeliveryError                    a turn could not be accepted for delivery
     ├── ImportFileError                  a line of an export file cannot be read
     └── ExtractionError                  a learning step could not be completed
+        └── UnusableAnswerError          a model answered, but not what it was asked for
 
 Every message says what is wrong, where, and how to mend it. Nothing here is ever raised into an agent: in the
 agent's path these are logged once and counted.
@@ -88,3 +89,7 @@ class ExtractionError(ReflexioError):
     def __init__(self, message: str, *, permanent: bool = False) -> None:
         self.permanent = permanent
         super().__init__(message)
+
+
+class UnusableAnswerError(ExtractionError):
+    """A model answered nonsense, or refused; nothing was stored from that piece of the session."""

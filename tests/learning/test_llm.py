@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from itertools import pairwise
 from typing import Any
 
@@ -12,10 +13,12 @@ import httpx
 import openai
 import pytest
 
+from reflexio_middleware.learning.definitions import Definition
 from reflexio_middleware.learning.extractor import SessionView
-from reflexio_middleware.learning.llm import LLMExtractor, Usage
+from reflexio_middleware.learning.llm import LLMExtractor
+from reflexio_middleware.learning.metering import BudgetUsedUpError
 from reflexio_middleware.testing import Answer, ScriptedDelay, ScriptedError, ScriptedModelServer
-from reflexio_store.errors import ExtractionError
+from reflexio_store.errors import ExtractionError, UnusableAnswerError
 from reflexio_store.models import STANDING, UserPlaybook, UserProfile
 from tests.learning.gold import CREATED, Case, session_of
 
@@ -252,16 +255,84 @@ def test_a_missing_key_is_told_at_once() -> None:
     assert caught.value.permanent
 
 
-def test_usage_is_summed_over_the_calls_of_one_extraction() -> None:
-    """Two answers cost what both cost; the next extraction counts afresh."""
-    with extractor("one two three", answer(change()), answer()) as (llm, _):
-        llm.extract(view())
-        assert llm.last_usage.calls == 2
-        assert llm.last_usage.completion_tokens == 3 + len(answer(change()).split())
-        assert llm.last_usage.prompt_tokens > 300
-        llm.extract(view())
-        assert llm.last_usage.calls == 1
-    assert Usage(1, 2, 3) + Usage(1, 1, 1) == Usage(2, 3, 4)
+class Purse:
+    """A meter that notes, and refuses when its calls are used up."""
+
+    def __init__(self, calls: int = 100) -> None:
+        self.left, self.noted = calls, []  # type: int, list[tuple[str, int, int]]
+
+    def check(self) -> None:
+        if not self.left:
+            raise BudgetUsedUpError("nothing left", day="2026-01-01", seconds=1.0)
+
+    def note(self, model: str, *, prompt_tokens: int, completion_tokens: int) -> None:
+        self.left -= 1
+        self.noted.append((model, prompt_tokens, completion_tokens))
+
+
+def test_every_call_is_told_to_the_meter_also_one_whose_answer_was_of_no_use() -> None:
+    """The model, and the tokens as the server counted them."""
+    purse = Purse()
+    with extractor("one two three", answer(change())) as (llm, _):
+        llm.extract(replace(view(), meter=purse))
+    assert [(model, said) for model, _, said in purse.noted] == [("m1", 3), ("m1", len(answer(change()).split()))]
+    assert all(asked > 300 for _, asked, _ in purse.noted)
+
+
+def test_nothing_is_asked_when_nothing_is_left_to_spend() -> None:
+    """The meter is asked before each call."""
+    with extractor("nonsense", answer(change())) as (llm, server), pytest.raises(BudgetUsedUpError):
+        llm.extract(replace(view(), meter=Purse(1)))
+    assert len(server.requests) == 1
+
+
+def test_turns_that_were_learned_from_before_are_shown_and_prove_nothing_alone() -> None:
+    """They are marked; a finding has to rest on a new turn, and is refused where it does not."""
+    session = replace(view(), new=frozenset({"case-1"}))
+    old, both = change(content="Lives in Porto.", turns=[1]), change(content="Wants it short.", turns=[1, 3])
+    with extractor(answer(old, both)) as (llm, server):
+        found = llm.extract(session)
+        assert llm.extract(replace(session, new=frozenset())) == []
+    assert [item.learning.content for item in found if item.learning] == ["Wants it short."]
+    asked = server.requests[0]["messages"][1]["content"]
+    assert "[1] (earlier) user: I live in Porto now." in asked
+    assert "[3] user: Please keep it short" in asked
+    assert len(server.requests) == 1
+
+
+def test_what_belongs_to_no_definition_is_refused() -> None:
+    """Definitions stand in the prompt and in the schema; their names are kept with what is learned."""
+    wanted = [
+        Definition("travel", "profile", "Seats and cities."),
+        Definition("tone", "user_playbook", "How to talk."),
+    ]
+    good = change(definition="travel")
+    rule = change(kind="user_playbook", content="Keep it short.", turns=[3], definition="tone")
+    others = [change(content="Likes tea."), change(content="Likes jam.", definition="tone")]
+    with extractor(answer(good, rule, *others), definitions=wanted) as (llm, server):
+        profile, playbook = (item.learning for item in llm.extract(view()))
+    assert isinstance(profile, UserProfile) and isinstance(playbook, UserPlaybook)
+    assert (profile.extractor_names, playbook.playbook_name) == (["llm", "travel"], "tone")
+    assert "`travel` (profile): Seats and cities." in server.requests[0]["messages"][0]["content"]
+    schema = server.requests[0]["response_format"]["json_schema"]["schema"]
+    assert schema["properties"]["changes"]["items"]["properties"]["definition"]["enum"] == ["travel", "tone"]
+
+
+@pytest.mark.parametrize("cut", [False, True])
+def test_a_part_that_is_too_long_for_the_model_is_read_in_halves(cut: bool) -> None:
+    """Whether the server refuses the prompt, or has no room left for the answer."""
+    short: Answer = {"content": "{", "finish_reason": "length"}
+    long = short if cut else ScriptedError(400, "maximum context length is 8 tokens: context_length_exceeded")
+    with extractor(long, answer(change()), answer(change(content="Wants it short.", turns=[3]))) as (llm, server):
+        found = llm.extract(view())
+    assert [item.learning.content for item in found if item.learning] == ["Lives in Porto.", "Wants it short."]
+    assert "[3]" not in server.requests[1]["messages"][1]["content"]
+
+
+def test_one_turn_that_is_too_long_is_given_up() -> None:
+    """There is nothing to cut it into."""
+    with pytest.raises(UnusableAnswerError, match="cannot read one turn"):
+        learned(*[ScriptedError(400, "context_length_exceeded")] * 9)
 
 
 def test_a_long_session_is_read_in_overlapping_parts() -> None:
@@ -273,7 +344,7 @@ def test_a_long_session_is_read_in_overlapping_parts() -> None:
         number = next(int(line[1 : line.index("]")]) for line in shown.splitlines() if "] user:" in line)
         return answer(change(turns=[number]), change(content=f"Wrote note {number}.", turns=[number]))
 
-    with extractor(first_turn, max_session_chars=1500) as (llm, server):
+    with extractor(first_turn, max_tokens=400) as (llm, server):
         changes = llm.extract(view(text))
 
     parts = [body["messages"][1]["content"].split("SESSION\n")[1] for body in server.requests]

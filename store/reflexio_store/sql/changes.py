@@ -29,34 +29,37 @@ class Changes(Part):
     """The part of a home that applies changes."""
 
     @retried
-    def apply(self, user_id: str, changes: Sequence[Change]) -> Applied:
+    def apply(self, user_id: str, changes: Sequence[Change], *, status: Status | None = None) -> Applied:
         """Apply an extractor's changes in one transaction; the same changes twice change nothing more.
 
         An ``add`` that says what a current learning says already only adds to the evidence of that. One that says
         what was superseded before, or deleted or reworded by hand, on no new evidence, is not revived. Of the values
-        of a slot the one told last is current, in whatever order they are learned.
+        of a slot the one told last is current, in whatever order they are learned. What is put beside the current
+        ones (``status``) is settled with them when it becomes current.
         """
         with self._database.write() as connection:
             self._database.dialect.hold(connection, [user_id])
             stored = _stored_requests(connection, user_id, changes)
             applied = Applied()
             for change in changes:
-                applied += self._apply_one(connection, user_id, change, stored)
+                applied += self._apply_one(connection, user_id, change, stored, status)
             return applied
 
-    def _apply_one(self, connection: Connection, user_id: str, change: Change, stored: set[str]) -> Applied:
+    def _apply_one(
+        self, connection: Connection, user_id: str, change: Change, stored: set[str], status: Status | None
+    ) -> Applied:
         kind = kind_named(change.kind)
         evidence = [item for item in dict.fromkeys(_given(change)) if item.request_id in stored]
         rests_on_nothing = not evidence and (change.action != "retire" or _given(change))
         if not user_id or rests_on_nothing or not kind.personal:
             return Applied(dropped=1)
         if change.action == "retire":
-            return self._retire(connection, kind, user_id, change.learning_id)
+            return self._retire(connection, kind, user_id, change.learning_id, status)
         if not isinstance(change.learning, kind.model):
             return Applied(dropped=1)
         if change.action == "add":
-            return self._add(connection, kind, user_id, change.learning, evidence)
-        return self._update(connection, kind, user_id, change.learning, evidence)
+            return self._add(connection, kind, user_id, change.learning, evidence, status)
+        return self._update(connection, kind, user_id, change.learning, evidence, status)
 
     def _add(
         self,
@@ -65,15 +68,16 @@ class Changes(Part):
         user_id: str,
         learning: UserProfile | UserPlaybook,
         evidence: Sequence[Evidence],
+        status: Status | None,
     ) -> Applied:
         row = _with_origin(kind, kind.row(learning.model_copy(update={"user_id": user_id})), evidence)
-        row |= {kind.key: kind.new_key(), "status": None, "superseded_by": None}
+        row |= {kind.key: kind.new_key(), "status": status and str(status), "superseded_by": None}
         same = and_(kind.column("user_id") == user_id, kind.column("sameness") == row["sameness"])
         known = connection.execute(select(kind.table).where(same)).mappings().all()
         for old in known:
-            if old["status"] is None:
+            if old["status"] == status:
                 return self._confirm(connection, kind, old, evidence)
-        repeated = _said_before(connection, kind, user_id, known, evidence)
+        repeated = status is None and _said_before(connection, kind, user_id, known, evidence)
         if repeated or is_dismissed(connection, kind, user_id, row["sameness"], evidence):
             return Applied()
         dialect = self._database.dialect
@@ -82,7 +86,8 @@ class Changes(Part):
         if kind.stamp not in learning.model_fields_set:  # the model's own is the time of this run
             row[kind.stamp] = told_at(connection, kind, user_id, {name: 0})[name][0]
         insert_rows(connection, dialect, kind, [row])
-        settle(connection, dialect, kind, row)
+        if status is None:
+            settle(connection, dialect, kind, row)
         return _count(kind, "added")
 
     def _confirm(self, connection: Connection, kind: Kind, old: RowMapping, evidence: Sequence[Evidence]) -> Applied:
@@ -102,9 +107,10 @@ class Changes(Part):
         user_id: str,
         learning: UserProfile | UserPlaybook,
         evidence: Sequence[Evidence],
+        status: Status | None,
     ) -> Applied:
         old = _named_row(connection, kind, user_id, str(getattr(learning, kind.key)))
-        if old is None or old["status"] is not None:
+        if old is None or old["status"] != status:
             return Applied(dropped=1)
         dialect = self._database.dialect
         new = add_evidence(connection, dialect, kind, user_id, str(old[kind.key]), evidence)
@@ -114,14 +120,17 @@ class Changes(Part):
             return Applied()
         row = self._refreshed(connection, kind, row)
         rewrite_row(connection, dialect, kind, old, row)
-        settle(connection, dialect, kind, row)
+        if status is None:
+            settle(connection, dialect, kind, row)
         return _count(kind, "updated")
 
-    def _retire(self, connection: Connection, kind: Kind, user_id: str, learning_id: str) -> Applied:
+    def _retire(
+        self, connection: Connection, kind: Kind, user_id: str, learning_id: str, status: Status | None
+    ) -> Applied:
         old = _named_row(connection, kind, user_id, learning_id)
         if old is None:
             return Applied(dropped=1)
-        if old["status"] is not None:
+        if old["status"] != status:
             return Applied()
         rewrite_row(connection, self._database.dialect, kind, old, {**old, "status": str(Status.SUPERSEDED)})
         return Applied(retired=1)

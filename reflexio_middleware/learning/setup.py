@@ -1,0 +1,69 @@
+"""From settings to what learns: the extractors with what they may read and spend, and the steps that do the work."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Final
+
+from reflexio_middleware.guard import count, warn
+from reflexio_middleware.learning.doing import Step
+from reflexio_middleware.learning.extractor import Extractor
+from reflexio_middleware.learning.learn import LEARN, LearnFromSession, LearnWhenEnough, Schedule, kind_of
+from reflexio_middleware.learning.metering import Budget
+from reflexio_middleware.learning.reading import Exempt, Reader
+from reflexio_middleware.settings import Settings, parts_of
+
+_IDLE_SECONDS: Final = 30.0
+
+
+def readers_of(extractors: Sequence[Extractor | str], settings: Settings) -> list[Reader]:
+    """The extractors (objects, or ``statements`` and ``llm`` by name), each with what it may read and spend.
+
+    Raises:
+        MissingExtraError: ``llm`` is named, and the ``openai`` package is missing.
+        InvalidInputError: The definitions cannot be read.
+    """
+    made = {one.name: one for one in (_made(one, settings) for one in extractors)}
+    exempt = Exempt(parts_of(settings.skip_sources), parts_of(settings.skip_agents))
+    budget = Budget(
+        tokens=settings.llm_tokens_per_day,
+        tokens_per_user=settings.llm_tokens_per_user,
+        cost=settings.llm_cost_per_day,
+        cost_per_user=settings.llm_cost_per_user,
+        price_input=settings.llm_price_input,
+        price_output=settings.llm_price_output,
+    )
+    return [Reader(extractor, exempt, budget) for extractor in made.values()]
+
+
+def steps_of(readers: Sequence[Reader], settings: Settings) -> dict[str, Step]:
+    """What does the jobs that learn, by their kind."""
+    window, stride = settings.window
+    idle = _IDLE_SECONDS if settings.learn_after is None else settings.learn_after
+    steps: dict[str, Step] = {LEARN: LearnFromSession(readers, Schedule(window, stride, idle))}
+    return steps | {kind_of(reader.name): LearnWhenEnough(reader) for reader in readers if reader.waits}
+
+
+def _made(extractor: Extractor | str, settings: Settings) -> Extractor:
+    if not isinstance(extractor, str):
+        return extractor
+    from reflexio_middleware.learning.statements import StatementsExtractor
+
+    if extractor == "statements":
+        return StatementsExtractor()
+    if settings.llm_api_key is None:
+        count("extractor_fallbacks")
+        warn("extractor", "reflexio: the llm extractor has no key (REFLEXIO_LLM_API_KEY): statements is used instead")
+        return StatementsExtractor()
+    from reflexio_middleware.learning.definitions import read_definitions
+    from reflexio_middleware.learning.llm import LLMExtractor
+
+    return LLMExtractor(
+        settings.llm_model,
+        base_url=settings.llm_base_url,
+        api_key=settings.llm_api_key.get_secret_value(),
+        timeout=settings.llm_timeout,
+        max_retries=settings.llm_retries,
+        max_tokens=settings.llm_max_tokens,
+        definitions=read_definitions(settings.llm_definitions) if settings.llm_definitions else (),
+    )
