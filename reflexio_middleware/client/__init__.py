@@ -9,6 +9,7 @@ from typing import Any
 from reflexio_middleware.capture.redaction import Redactor
 from reflexio_middleware.client.core import Core
 from reflexio_middleware.client.learnings import LearningsApi
+from reflexio_middleware.client.operations import OperationsApi
 from reflexio_middleware.client.recalling import RecallApi
 from reflexio_middleware.client.requests import RequestsApi
 from reflexio_middleware.client.retrieval import RetrievalApi
@@ -20,7 +21,7 @@ _lock = threading.RLock()
 _default: ReflexioClient | None = None
 
 
-class ReflexioClient(RequestsApi, LearningsApi, RetrievalApi, RecallApi, UsesApi):
+class ReflexioClient(RequestsApi, LearningsApi, OperationsApi, RetrievalApi, RecallApi, UsesApi):
     """The memory of your agents, in one home.
 
     Method names, arguments and answers are those of the public ``reflexio-client``. The first client made in a

@@ -14,9 +14,9 @@ from reflexio_store.errors import ExtractionError, UnusableAnswerError
 from reflexio_store.models import LearningQuery, Request, RequestData, Status, UserPlaybook, UserProfile
 
 _KNOWN: Final = 500
-_CONTEXT: Final = 8
+CONTEXT: Final = 4
 """Requests before the new ones that an extractor is shown, to understand those by."""
-_PIECE: Final = 50
+PIECE: Final = 50
 """Most requests in one piece: what was learned from a piece stays, whatever becomes of the next."""
 
 
@@ -75,7 +75,7 @@ class Reader:
         failure: ExtractionError | None = None
         while True:
             piece = store.read_unlearned(
-                user_id, session_id, unread_of, context=_CONTEXT, limit=_PIECE, skip=tuple(unusable)
+                user_id, session_id, unread_of, context=CONTEXT, limit=PIECE, skip=tuple(unusable)
             )
             if not piece.new:
                 break
@@ -93,9 +93,16 @@ class Reader:
         return applied
 
     def learn(
-        self, store: Store, user_id: str, session_id: str, piece: Reading, status: Status | None = None
+        self,
+        store: Store,
+        user_id: str,
+        session_id: str,
+        piece: Reading,
+        *,
+        status: Status | None = None,
+        kinds: Sequence[str] = ("profile", "user_playbook"),
     ) -> Applied:
-        """Learn from one piece of a session, into learnings of a status (None: current).
+        """Learn from one piece of a session, into learnings of some kinds and of a status (None: current).
 
         Raises:
             ExtractionError: The extractor failed; nothing was changed.
@@ -105,7 +112,8 @@ class Reader:
         if not new:
             return Applied()
         view = self._view(store, user_id, session_id, shown, new, status)
-        return store.apply(user_id, self.extractor.extract(view), status=status)
+        changes = [change for change in self.extractor.extract(view) if change.kind in kinds]
+        return store.apply(user_id, changes, status=status)
 
     def _view(
         self,

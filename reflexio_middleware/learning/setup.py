@@ -8,6 +8,7 @@ from typing import Final
 from reflexio_middleware.guard import count, warn
 from reflexio_middleware.learning.doing import Step
 from reflexio_middleware.learning.extractor import Extractor
+from reflexio_middleware.learning.generation import GENERATE, Generate
 from reflexio_middleware.learning.learn import LEARN, LearnFromSession, LearnWhenEnough, Schedule, kind_of
 from reflexio_middleware.learning.metering import Budget
 from reflexio_middleware.learning.reading import Exempt, Reader
@@ -41,7 +42,8 @@ def steps_of(readers: Sequence[Reader], settings: Settings) -> dict[str, Step]:
     window, stride = settings.window
     idle = _IDLE_SECONDS if settings.learn_after is None else settings.learn_after
     steps: dict[str, Step] = {LEARN: LearnFromSession(readers, Schedule(window, stride, idle))}
-    return steps | {kind_of(reader.name): LearnWhenEnough(reader) for reader in readers if reader.waits}
+    steps |= {kind_of(reader.name): LearnWhenEnough(reader) for reader in readers if reader.waits}
+    return steps | {GENERATE: Generate(readers)}
 
 
 def _made(extractor: Extractor | str, settings: Settings) -> Extractor:

@@ -25,8 +25,8 @@ from .models import (
     SearchInteractionRequest,
     SessionOutcome,
     SetSessionOutcomeResponse,
-    Use,
     Status,
+    Use,
     UserPlaybook,
     UserProfile,
 )
@@ -87,6 +87,18 @@ class Applied:
 
     def __add__(self, other: Applied) -> Applied:
         return Applied(*(getattr(self, name) + getattr(other, name) for name in self.__dataclass_fields__))
+
+
+@dataclass(frozen=True, slots=True)
+class Promoted:
+    """How many learnings changed their standing."""
+
+    deleted: int = 0
+    archived: int = 0
+    promoted: int = 0
+
+    def __add__(self, other: Promoted) -> Promoted:
+        return Promoted(self.deleted + other.deleted, self.archived + other.archived, self.promoted + other.promoted)
 
 
 @dataclass(frozen=True, slots=True)
@@ -284,6 +296,40 @@ class Uses(Protocol):
         ...
 
 
+class Promotions(Protocol):
+    """Learnings made anew beside the current ones, and the users they are made for."""
+
+    def user_ids(self) -> list[str]:
+        """Everybody who has a session, in order; not nobody (``""``)."""
+        ...
+
+    def promote(
+        self,
+        kind: Literal["profile", "user_playbook"],
+        *,
+        user_id: str | None = None,
+        agent_version: str | None = None,
+        playbook_name: str | None = None,
+        only_affected: bool = True,
+    ) -> Promoted:
+        """Archived learnings go, current ones are archived, pending ones become current.
+
+        With ``only_affected`` only those of users who have a pending one; each user's at once.
+        """
+        ...
+
+    def demote(
+        self,
+        kind: Literal["profile", "user_playbook"],
+        *,
+        user_id: str | None = None,
+        agent_version: str | None = None,
+        playbook_name: str | None = None,
+    ) -> Promoted:
+        """Archived learnings become current again, and current ones are archived, for users who have archived ones."""
+        ...
+
+
 class Jobs(Protocol):
     """Durable work with leases: at least once, so handlers are idempotent."""
 
@@ -387,7 +433,7 @@ class Reads(Protocol):
 
 
 @runtime_checkable
-class Store(Requests, Learnings, Uses, Jobs, Reads, Protocol):
+class Store(Requests, Learnings, Promotions, Uses, Jobs, Reads, Protocol):
     """A home of the record: requests, learnings and jobs behind one URL."""
 
     @property

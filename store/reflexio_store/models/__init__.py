@@ -27,6 +27,14 @@ from .learnings import (
     UserPlaybook,
     UserProfile,
 )
+from .operations import (
+    GenerationResponse,
+    OperationStatus,
+    OperationStatusResponse,
+    ServiceName,
+    UpgradeProfilesResponse,
+    UpgradeUserPlaybooksResponse,
+)
 from .outcomes import (
     ArmResult,
     GetSessionOutcomesRequest,
@@ -81,6 +89,7 @@ __all__ = [
     "DeleteSessionResponse",
     "EntityType",
     "Evidence",
+    "GenerationResponse",
     "GetInteractionsRequest",
     "GetRequestsRequest",
     "GetRequestsResponse",
@@ -92,6 +101,8 @@ __all__ = [
     "Learning",
     "LearningKind",
     "LearningQuery",
+    "OperationStatus",
+    "OperationStatusResponse",
     "Outcome",
     "PlaybookStatus",
     "ProfileTimeToLive",
@@ -103,6 +114,7 @@ __all__ = [
     "RetrievedLearning",
     "SearchInteractionRequest",
     "SearchMode",
+    "ServiceName",
     "Session",
     "SessionOutcome",
     "SetSessionOutcomeResponse",
@@ -111,6 +123,8 @@ __all__ = [
     "UnifiedSearchRequest",
     "UnifiedSearchResponse",
     "UpdateResponse",
+    "UpgradeProfilesResponse",
+    "UpgradeUserPlaybooksResponse",
     "Use",
     "UserActionType",
     "UserPlaybook",

@@ -13,6 +13,7 @@ from .interactions import Interactions
 from .learnings import LearningRecords
 from .listing import Listing
 from .part import Clock, system_clock
+from .promotion import Promotion
 from .requests import Turns
 from .schema import ensure_schema
 from .search import LearningSearch
@@ -30,6 +31,7 @@ class SqlStore(
     LearningSearch,
     Changes,
     Uses,
+    Promotion,
     Health,
     Unread,
     UsageRecords,

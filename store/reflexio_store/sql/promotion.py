@@ -1,0 +1,115 @@
+"""Letting what was learned anew, beside the current learnings, take their place; and taking that back.
+
+Each user's learnings change in one transaction, so that a recall sees the old ones or the new ones.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from sqlalchemy import ColumnElement, Connection, RowMapping, and_, select
+
+from reflexio_store.contract import Promoted
+from reflexio_store.models import Status
+
+from .kinds import Kind, kind_named
+from .learning_rows import named, remove_rows, rewrite_row
+from .part import Part
+from .succession import settle
+from .tables import SESSION
+
+
+class Promotion(Part):
+    """The part of a home that lets pending learnings become current."""
+
+    def user_ids(self) -> list[str]:
+        """Everybody who has a session, in order; not nobody (``""``)."""
+        statement = select(SESSION.c.user_id).where(SESSION.c.user_id != "").distinct().order_by(SESSION.c.user_id)
+        with self._database.read() as connection:
+            return list(connection.execute(statement).scalars())
+
+    def promote(
+        self,
+        kind: Literal["profile", "user_playbook"],
+        *,
+        user_id: str | None = None,
+        agent_version: str | None = None,
+        playbook_name: str | None = None,
+        only_affected: bool = True,
+    ) -> Promoted:
+        """Archived learnings go, current ones are archived, pending ones become current; see the contract."""
+        which = kind_named(kind)
+        wanted = _wanted(which, user_id, agent_version, playbook_name)
+        decisive = (Status.PENDING,) if only_affected else (Status.PENDING, None)
+        total = Promoted()
+        for owner in self._owners(which, wanted, decisive):
+            with self._database.write() as connection:
+                theirs = and_(wanted, which.column("user_id") == owner)
+                total += self._promoted(connection, which, theirs)
+        return total
+
+    def demote(
+        self,
+        kind: Literal["profile", "user_playbook"],
+        *,
+        user_id: str | None = None,
+        agent_version: str | None = None,
+        playbook_name: str | None = None,
+    ) -> Promoted:
+        """Archived learnings become current again, and current ones are archived; see the contract."""
+        which = kind_named(kind)
+        wanted = _wanted(which, user_id, agent_version, playbook_name)
+        total = Promoted()
+        for owner in self._owners(which, wanted, (Status.ARCHIVED,)):
+            with self._database.write() as connection:
+                theirs = and_(wanted, which.column("user_id") == owner)
+                current, archived = (
+                    _of(connection, which, theirs, None),
+                    _of(connection, which, theirs, Status.ARCHIVED),
+                )
+                self._set(connection, which, current, Status.ARCHIVED)
+                self._set(connection, which, archived, None)
+                total += Promoted(archived=len(current), promoted=len(archived))
+        return total
+
+    def _owners(self, kind: Kind, wanted: ColumnElement[bool], statuses: tuple[Status | None, ...]) -> list[str]:
+        owner, status = kind.column("user_id"), kind.column("status")
+        has = [status.is_(None) if one is None else status == str(one) for one in statuses]
+        found: set[str] = set()
+        with self._database.read() as connection:
+            for condition in has:
+                found.update(connection.execute(select(owner).where(wanted, condition).distinct()).scalars())
+        return sorted(found)
+
+    def _promoted(self, connection: Connection, kind: Kind, theirs: ColumnElement[bool]) -> Promoted:
+        gone = and_(theirs, kind.column("status") == str(Status.ARCHIVED))
+        deleted = remove_rows(connection, self._database.dialect, kind, gone)
+        current, pending = _of(connection, kind, theirs, None), _of(connection, kind, theirs, Status.PENDING)
+        self._set(connection, kind, current, Status.ARCHIVED)
+        self._set(connection, kind, pending, None)
+        return Promoted(deleted=deleted, archived=len(current), promoted=len(pending))
+
+    def _set(self, connection: Connection, kind: Kind, rows: list[RowMapping], status: Status | None) -> None:
+        """Give rows a status; of those that become current, the one told last in each slot stays so."""
+        dialect = self._database.dialect
+        for row in rows:
+            rewrite_row(connection, dialect, kind, row, {**row, "status": None if status is None else str(status)})
+        for row in rows if status is None else ():
+            this = named(kind, [str(row[kind.key])], row["user_id"])
+            now = connection.execute(select(kind.table).where(this)).mappings().one()
+            if now["status"] is None:
+                settle(connection, dialect, kind, now)
+
+
+def _wanted(
+    kind: Kind, user_id: str | None, agent_version: str | None, playbook_name: str | None
+) -> ColumnElement[bool]:
+    given = {"user_id": user_id, "agent_version": agent_version, "playbook_name": playbook_name}
+    equal = [kind.column(name) == value for name, value in given.items() if value is not None and name in kind.table.c]
+    return and_(kind.column("user_id") != "", *equal)
+
+
+def _of(connection: Connection, kind: Kind, theirs: ColumnElement[bool], status: Status | None) -> list[RowMapping]:
+    column = kind.column("status")
+    standing = column.is_(None) if status is None else column == str(status)
+    return list(connection.execute(select(kind.table).where(theirs, standing)).mappings())
