@@ -16,7 +16,9 @@ from reflexio_middleware.cli import (
     retrieval,
     sessions,
     transfer,
+    usage,
     uses,
+    worker,
 )
 from reflexio_middleware.cli.failing import OneLineErrors
 from reflexio_middleware.cli.options import Store
@@ -53,6 +55,8 @@ app.add_typer(playbooks.app, name="playbooks")
 app.add_typer(delete.app, name="delete")
 app.command("export")(transfer.export)
 app.command("import")(transfer.import_)
+app.command("worker")(worker.worker)
+app.command("usage")(usage.usage)
 app.add_typer(doctor.app, name="doctor")
 app.command("version")(about.version)
 

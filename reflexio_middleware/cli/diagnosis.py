@@ -9,6 +9,7 @@ import platform
 import re
 import shutil
 import sqlite3
+import time
 from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -20,9 +21,11 @@ from reflexio_middleware.cli.home import sqlite_file
 from reflexio_middleware.client.core import spool_folder
 from reflexio_middleware.delivery.spool import waiting
 from reflexio_middleware.delivery.writer import DEAD_LETTERS
-from reflexio_middleware.learning.learn import LEARN
+from reflexio_middleware.learning.generation import GENERATE
+from reflexio_middleware.learning.learn import LEARN, kind_of
+from reflexio_middleware.learning.metering import day_of
 from reflexio_middleware.settings import Settings, data_folder, read_settings
-from reflexio_store.contract import Finding, JobState
+from reflexio_store.contract import Finding, JobState, Store
 from reflexio_store.errors import InvalidInputError, ReflexioError
 from reflexio_store.homes import open_store
 
@@ -138,8 +141,15 @@ def _unknown_variables(found: Diagnosis) -> None:
 def _extractor(settings: Settings, found: Diagnosis) -> None:
     if settings.learning == "off":
         found.note("warning", "learning", "is switched off by REFLEXIO_LEARNING=off: nothing is learned here")
-    if settings.extractor != "llm":
+    if "llm" not in settings.extractors:
         return
+    if settings.llm_definitions is not None:
+        from reflexio_middleware.learning.definitions import read_definitions
+
+        try:
+            read_definitions(settings.llm_definitions)
+        except InvalidInputError as error:
+            found.note("error", "learning", " ".join(str(error).split()))
     if settings.llm_api_key is None:
         found.note("warning", "learning", "the llm extractor has no key: set REFLEXIO_LLM_API_KEY (statements is used)")
     if found.versions["openai"] == "not installed":
@@ -201,6 +211,20 @@ def _look_inside(settings: Settings, found: Diagnosis) -> None:
         with closing(open_store(settings.store)) as store:
             found.findings += store.check()
             found.counts = store.counts()
-            found.dead_jobs = store.job_states(LEARN, states=["dead"], limit=_DEAD_SHOWN)
+            kinds = (LEARN, kind_of("llm"), GENERATE)
+            dead = [state for kind in kinds for state in store.job_states(kind, states=["dead"], limit=_DEAD_SHOWN)]
+            found.dead_jobs = dead[:_DEAD_SHOWN]
+            _models(store, found)
     except ReflexioError as error:
         found.note("error", "store", " ".join(str(error).split()))
+
+
+def _models(store: Store, found: Diagnosis) -> None:
+    """What models took today, and what waits because a budget is used up."""
+    tokens, micros = store.spent(day_of(time.time()))
+    if tokens:
+        found.note("ok", "models", f"{tokens:,} tokens today, at a cost of {micros / 1e6:.2f}")
+    waiting = store.job_states(kind_of("llm"), states=["ready"], limit=_DEAD_SHOWN)
+    reason = next((state.result["waits_for"] for state in waiting if "waits_for" in state.result), None)
+    if reason is not None:
+        found.note("warning", "models", f"{reason}; sessions wait for tomorrow (UTC), or raise that setting")

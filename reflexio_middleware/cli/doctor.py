@@ -17,6 +17,7 @@ from reflexio_middleware.cli.screen import many, print_json, said, screen
 
 if TYPE_CHECKING:
     from reflexio_middleware.cli.diagnosis import Diagnosis
+    from reflexio_store.contract import JobState
 
 app = typer.Typer(help="Say where things are and what is wrong.", invoke_without_command=True)
 
@@ -46,7 +47,7 @@ def doctor(context: typer.Context, as_json: Json = False, store: Store = None) -
 def retry(context: typer.Context, store: Store = None) -> None:
     """Let the learning that was given up be tried again."""
     with stored(chosen_store(context, store)) as client:
-        count = client.store.retry_dead_jobs("learn")
+        count = client.store.retry_dead_jobs()
     if not count:
         raise CommandError("no job is dead; nothing was changed")
     typer.echo(f"{many(count, 'job')} will be tried again by the next process that learns")
@@ -82,13 +83,18 @@ def _print(found: Diagnosis) -> None:
     for item in sorted(found.findings, key=lambda item: ("ok", "warning", "error").index(item.level)):
         findings.add_row(Text(*_MARKS[item.level]), said(item.subject), said(item.message))
     for job in found.dead_jobs:
-        findings.add_row(Text("dead job", "red"), said(f"{job.user_id}, session {job.key}"), said(job.last_error))
+        findings.add_row(Text("dead job", "red"), said(_named(job)), said(job.last_error))
     to.print()
     to.print(Text("What was found", "bold"))
     to.print(findings)
     if found.dead_jobs:
         to.print("Once the cause is mended: reflexio-middleware doctor retry")
     to.print(_verdict(found))
+
+
+def _named(job: JobState) -> str:
+    place = f"{job.user_id}, session {job.key}" if job.user_id else job.key
+    return f"{job.kind}: {place}"
 
 
 def _places(found: Diagnosis) -> list[tuple[str, str, str]]:

@@ -67,7 +67,7 @@ def made_if_missing(url: str | None, *, learned: bool = False) -> Iterator[Refle
     from reflexio_middleware.settings import read_settings
 
     settings = read_settings(store=url)
-    free = settings.learning == "thread" and settings.extractor == "statements"
+    free = settings.learning == "thread" and settings.extractors == ("statements",)
     learning = "off" if settings.learning == "off" else "thread" if learned and free else "later"
     client = ReflexioClient(url, learning=learning)
     try:
