@@ -124,3 +124,71 @@ class TestJobs:
             store.add_turns([turn(session_id=name)])
         keys = [job.key for _ in range(3) if (job := store.claim_job("learn", lease_seconds=60)) is not None]
         assert keys == ["first", "second", "third"]
+
+    def test_work_of_any_kind_can_be_asked_for(self, store: Store) -> None:
+        """With what it needs to know; kinds and users do not mix."""
+        store.put_job("tidy", "k", user_id="ada", payload={"a": [1]})
+        store.put_job("tidy", "k", user_id="bob")
+        assert store.claim_job("learn", lease_seconds=60) is None
+        job = store.claim_job("tidy", lease_seconds=60)
+        assert job is not None
+        assert (job.user_id, job.key, job.payload, job.generation) == ("ada", "k", {"a": [1]}, 1)
+        assert store.finish_job(job, {})
+        [state] = store.job_states("tidy", user_id="ada")
+        assert (state.state, state.payload) == ("done", {"a": [1]})
+
+    def test_asking_again_puts_waiting_work_off_and_keeps_what_it_needs_to_know(self, store: Store) -> None:
+        """Unless it is due; a new payload takes the place of the old one."""
+        store.put_job("tidy", "k", due_after=60, payload={"a": 1})
+        store.put_job("tidy", "k", due_after=3600)
+        [state] = store.job_states("tidy")
+        assert state.payload == {"a": 1}
+        assert store.claim_job("tidy", lease_seconds=60) is None
+        store.put_job("tidy", "k", payload={"a": 2})
+        store.put_job("tidy", "k", due_after=3600)
+        job = store.claim_job("tidy", lease_seconds=60)
+        assert job is not None and job.payload == {"a": 2}
+
+    def test_running_work_that_is_asked_for_again_runs_again_when_it_was_asked_for(self, store: Store) -> None:
+        """So a step can have itself called later."""
+        store.put_job("tidy", "k")
+        job = store.claim_job("tidy", lease_seconds=60)
+        assert job is not None
+        store.put_job("tidy", "k", due_after=3600)
+        assert store.finish_job(job, {"waits": True})
+        [state] = store.job_states("tidy")
+        assert (state.state, state.attempts, state.result) == ("ready", 0, {"waits": True})
+        assert store.claim_job("tidy", lease_seconds=60) is None
+
+    def test_a_job_that_is_given_back_is_due_and_has_lost_nothing(self, store: Store) -> None:
+        """The attempt does not count."""
+        store.put_job("tidy", "k")
+        job = store.claim_job("tidy", lease_seconds=60)
+        assert job is not None and store.release_job(job)
+        assert not store.finish_job(job, {})
+        again = store.claim_job("tidy", lease_seconds=60)
+        assert again is not None and again.attempts == 1
+
+    def test_a_running_job_tells_how_far_it_is(self, store: Store) -> None:
+        """With its lease; the result so far stays when it fails."""
+        store.put_job("tidy", "k")
+        job = store.claim_job("tidy", lease_seconds=60)
+        assert job is not None and store.extend_job(job, lease_seconds=60, result={"done": 1})
+        assert store.extend_job(job, lease_seconds=60)
+        [state] = store.job_states("tidy")
+        assert (state.state, state.result) == ("running", {"done": 1})
+
+    def test_the_backlog_counts_what_is_open(self, store: Store) -> None:
+        """Not what is done."""
+        for key in "abcd":
+            store.put_job("tidy", key)
+        for _ in range(2):
+            job = store.claim_job("tidy", lease_seconds=60)
+            assert job is not None
+            store.finish_job(job, {})
+        job = store.claim_job("tidy", lease_seconds=60)
+        assert job is not None and store.fail_job(job, "no", retry_after=None)
+        assert store.claim_job("tidy", lease_seconds=60) is not None
+        assert store.backlog() == {"jobs_ready": 0, "jobs_running": 1, "jobs_dead": 1}
+        assert store.retry_dead_jobs() == 1
+        assert store.backlog() == {"jobs_ready": 1, "jobs_running": 1, "jobs_dead": 0}
