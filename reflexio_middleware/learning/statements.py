@@ -6,6 +6,7 @@ Deterministic, and rather silent than wrong. Only the user's own words and obser
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Final
 
 from reflexio_store.contract import Change
@@ -52,8 +53,8 @@ class StatementsExtractor:
         for about, change in self._found(session):
             if not any(session.is_new(evidence.request_id) for evidence in change.evidence):
                 continue
-            latest.pop(about, None)  # the later statement takes the later place
-            latest[about] = change
+            earlier = latest.pop(about, None)  # the later statement takes the later place
+            latest[about] = _joined(earlier, change) if earlier else change
         return list(latest.values())
 
     def _found(self, session: SessionView) -> Iterator[tuple[str, Change]]:
@@ -79,6 +80,14 @@ class StatementsExtractor:
             at_hand[message.request.request_id] = asked
         for fix in find_tool_fixes(messages, self._grammar):
             yield f"fix {fix.content.lower()}", _tool_playbook(session, fix, at_hand)
+
+
+def _joined(earlier: Change, later: Change) -> Change:
+    """The later of two; where it says the same again, it rests on the messages of both."""
+    if earlier.learning is None or later.learning is None or earlier.learning.content != later.learning.content:
+        return later
+    evidence = tuple(dict.fromkeys((*earlier.evidence, *later.evidence)))
+    return replace(later, learning=later.learning.model_copy(update={"evidence": list(evidence)}), evidence=evidence)
 
 
 def _profile(session: SessionView, message: Message, fact: Fact) -> Change:
