@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator, Sequence
-from datetime import datetime
 from typing import Any, Final
 
 from reflexio_middleware.guard import count
@@ -104,8 +103,8 @@ def _is_cancelled(store: Store, job: Job) -> bool:
 
 def _sessions(store: Store, job: Job, user_id: str) -> Iterator[tuple[str, list[RequestData]]]:
     params = job.payload["params"]
-    moments = {name: datetime.fromisoformat(params[name]) for name in ("start_time", "end_time") if params.get(name)}
-    query = GetRequestsRequest(user_id=user_id, source=params.get("source"), top_k=_SESSIONS, **moments)
+    given = {name: params.get(name) for name in ("source", "start_time", "end_time")}
+    query = GetRequestsRequest.model_validate({**given, "user_id": user_id, "top_k": _SESSIONS})
     while True:
         page = store.get_requests(query)
         for session in page.sessions:

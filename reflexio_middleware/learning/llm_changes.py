@@ -134,9 +134,7 @@ def _playbook(
     asked: Asked,
 ) -> UserPlaybook:
     message = proofs[-1].message
-    named = {"playbook_name": item.definition} if item.definition in asked.definitions else {}
-    return UserPlaybook(
-        **named,
+    made = UserPlaybook(
         user_playbook_id=target.user_playbook_id if isinstance(target, UserPlaybook) else 0,
         user_id=session.user_id,
         agent_version=message.request.agent_version or session.agent_version,
@@ -151,6 +149,9 @@ def _playbook(
         tags=[STANDING] if item.standing else [],
         evidence=list(evidence),
     )
+    if item.definition in asked.definitions:
+        return made.model_copy(update={"playbook_name": item.definition})
+    return made
 
 
 def _span(proofs: list[Turn]) -> str:

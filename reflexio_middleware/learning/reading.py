@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 from typing import Final
@@ -60,10 +60,8 @@ class Reader:
         """Whether turns shall gather before it is asked."""
         return bool(getattr(self.extractor, "waits", False))
 
-    def read(
-        self, store: Store, user_id: str, session_id: str, unread_of: str, between: Callable[[], bool] | None = None
-    ) -> Applied:
-        """Learn from what is unread under the name ``unread_of``; ``between`` says after each piece whether to go on.
+    def read(self, store: Store, user_id: str, session_id: str, unread_of: str) -> Applied:
+        """Learn from what is unread under the name ``unread_of``.
 
         A piece whose answer is of no use is passed over, and stays unread; the others are learned from all the same.
 
@@ -73,21 +71,20 @@ class Reader:
         applied = Applied()
         unusable: list[str] = []
         failure: ExtractionError | None = None
-        while True:
+        more = True
+        while more:
             piece = store.read_unlearned(
                 user_id, session_id, unread_of, context=CONTEXT, limit=PIECE, skip=tuple(unusable)
             )
-            if not piece.new:
-                break
+            more = piece.more
             try:
                 applied += self.learn(store, user_id, session_id, piece)
             except UnusableAnswerError as error:
                 failure = failure or error
                 unusable += piece.new
             else:
-                store.mark_learned(user_id, session_id, unread_of, sorted(piece.new))
-            if between is not None and not between():
-                break
+                if piece.new:
+                    store.mark_learned(user_id, session_id, unread_of, sorted(piece.new))
         if failure is not None:
             raise failure
         return applied

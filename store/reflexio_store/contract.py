@@ -149,10 +149,11 @@ class Unlearned:
 @dataclass(frozen=True, slots=True)
 class Reading:
     """A piece of a session to learn from, oldest request first: the ``new`` requests (by id), and what is around
-    them."""
+    them. ``more`` says that there are further unread ones."""
 
     requests: list[RequestData] = field(default_factory=list)
     new: frozenset[str] = frozenset()
+    more: bool = False
 
 
 @dataclass(frozen=True, slots=True)

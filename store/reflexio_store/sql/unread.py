@@ -58,7 +58,7 @@ class Unread(Part):
             requests = [data for part in chunks(names) for data in request_data(connection, _named(user_id, part))]
         order = {name: number for number, name in enumerate(names)}
         requests.sort(key=lambda data: order[data.request.request_id])
-        return Reading(requests, frozenset(name for _, name in new))
+        return Reading(requests, frozenset(name for _, name in new), more=len(new) < len(unread))
 
     def mark_learned(self, user_id: str, session_id: str, extractor: str, request_ids: Sequence[str]) -> None:
         """Note turns as read."""

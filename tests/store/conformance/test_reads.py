@@ -50,6 +50,8 @@ class TestReading:
         store.add_turns([turn(request_id=name) for name in "abc"])
         assert read(store, limit=2) == ["A", "B"]
         assert read(store, limit=2, skip=["a", "b"]) == ["a", "b", "C"]
+        assert store.read_unlearned("ada", "s1", "", context=0, limit=2).more
+        assert not store.read_unlearned("ada", "s1", "", context=0, limit=3).more
         assert len(store.unlearned("ada", "s1")) == 3
 
     def test_nobodys_turns_and_evaluations_are_not_unread(self, store: Store, turn: MakeTurn) -> None:
