@@ -1,4 +1,4 @@
-"""Workers on one store: jobs per second, and what SIGKILLs cost.
+"""Workers on one store: what a turn costs in sessions of any length, jobs per second, and what SIGKILLs cost.
 
     python tests/benchmarks/workers.py [--store postgresql://...] [--jobs 400] [--kills 50]
 
@@ -14,6 +14,7 @@ import contextlib
 import os
 import platform
 import random
+import statistics
 import subprocess
 import sys
 import tempfile
@@ -24,6 +25,9 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
+from reflexio_middleware.learning.doing import Doer
+from reflexio_middleware.learning.setup import readers_of, steps_of
+from reflexio_middleware.settings import read_settings
 from reflexio_store import ids
 from reflexio_store.contract import Store
 from reflexio_store.homes import open_store
@@ -60,6 +64,27 @@ def _turn(user: str) -> TurnRecord:
         InteractionRecord("assistant", "Hello! I can look up flights and hotels.", int(time.time())),
     ]
     return TurnRecord(ids.uuid7(), user, "s", "v1", "", time.time_ns() // 1000, said)
+
+
+def lengths(to: Console, sizes: tuple[int, ...] = (10, 100, 1000)) -> None:
+    """A table of processor time that learning from one new turn takes, by how long its session is already."""
+    table = Table("turns before", "median ms", "max ms", title="learning from one more turn (processor time)")
+    with home(None) as url, contextlib.closing(open_store(url)) as store:
+        settings = read_settings(store=url)
+        doer = Doer(steps_of(readers_of(("statements",), settings), settings))
+        for size in sizes:
+            user = f"long{size}"
+            store.add_turns([_turn(user) for _ in range(size)])
+            while doer.do_one(store):
+                pass
+            taken = []
+            for _ in range(50):
+                store.add_turns([_turn(user)])
+                began = time.thread_time()
+                assert doer.do_one(store)
+                taken.append(1000 * (time.thread_time() - began))
+            table.add_row(str(size), f"{statistics.median(taken):.1f}", f"{max(taken):.1f}")
+    to.print(table)
 
 
 def started(url: str, mode: str) -> subprocess.Popen[str]:
@@ -150,6 +175,7 @@ def main() -> None:
     given = parser.parse_args()
     to = Console()
     to.print(f"{platform.python_implementation()} {platform.python_version()}, {os.cpu_count()} cores")
+    lengths(to)
     table = Table("workers (processes)", "jobs", "seconds", "jobs/s", "of one", title="jobs per second")
     first = 0.0
     for workers in WORKERS:
