@@ -22,6 +22,7 @@ from reflexio_middleware.delivery.writer import Delivery, FlushResult
 from reflexio_middleware.guard import counters, guard
 from reflexio_middleware.learning.extractor import Extractor
 from reflexio_middleware.learning.metering import day_of
+from reflexio_middleware.learning.reading import name_of
 from reflexio_middleware.learning.setup import readers_of, steps_of
 from reflexio_middleware.learning.worker import LearningWorker
 from reflexio_middleware.scope import Scope
@@ -146,7 +147,7 @@ class Core:
 
     @property
     def _extractor_names(self) -> list[str]:
-        return [one if isinstance(one, str) else one.name for one in self._extractors]
+        return list(map(name_of, self._extractors))
 
     @property
     def sink(self) -> Delivery:
@@ -300,8 +301,8 @@ def _check_parts(extractors: Sequence[object], redactors: object) -> None:
     if not all(isinstance(one, str) or callable(getattr(one, "extract", None)) for one in extractors):
         wanted = "'statements', 'llm', an object with name and extract(session), or a list of these"
         problems.append(("extractor", f"must be {wanted}"))
-    names = [one if isinstance(one, str) else str(getattr(one, "name", "")) for one in extractors]
-    if len(set(names)) < len(names) or "" in names:
+    names = list(map(name_of, extractors))
+    if len(set(names)) < len(names):
         problems.append(("extractor", "must each have a name of its own"))
     if not isinstance(redactors, Sequence) or isinstance(redactors, str) or not all(map(callable, redactors)):
         problems.append(("redactors", "must be a list of functions from text to text"))
