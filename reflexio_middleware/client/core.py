@@ -22,7 +22,7 @@ from reflexio_middleware.delivery.writer import Delivery, FlushResult
 from reflexio_middleware.guard import counters, guard
 from reflexio_middleware.learning.extractor import Extractor
 from reflexio_middleware.learning.metering import day_of
-from reflexio_middleware.learning.reading import name_of
+from reflexio_middleware.learning.reading import extractor_name
 from reflexio_middleware.learning.setup import readers_of, steps_of
 from reflexio_middleware.learning.worker import LearningWorker
 from reflexio_middleware.scope import Scope
@@ -147,7 +147,7 @@ class Core:
 
     @property
     def _extractor_names(self) -> list[str]:
-        return list(map(name_of, self._extractors))
+        return list(map(extractor_name, self._extractors))
 
     @property
     def sink(self) -> Delivery:
@@ -301,7 +301,7 @@ def _check_parts(extractors: Sequence[object], redactors: object) -> None:
     if not all(isinstance(one, str) or callable(getattr(one, "extract", None)) for one in extractors):
         wanted = "'statements', 'llm', an object with name and extract(session), or a list of these"
         problems.append(("extractor", f"must be {wanted}"))
-    names = list(map(name_of, extractors))
+    names = list(map(extractor_name, extractors))
     if len(set(names)) < len(names):
         problems.append(("extractor", "must each have a name of its own"))
     if not isinstance(redactors, Sequence) or isinstance(redactors, str) or not all(map(callable, redactors)):

@@ -20,7 +20,7 @@ PIECE: Final = 50
 """Most requests in one piece: what was learned from a piece stays, whatever becomes of the next."""
 
 
-def name_of(extractor: object) -> str:
+def extractor_name(extractor: object) -> str:
     """The name of an extractor, or of ``statements`` and ``llm`` as text; one that has none goes by its class."""
     return extractor if isinstance(extractor, str) else str(getattr(extractor, "name", "") or type(extractor).__name__)
 
@@ -58,7 +58,7 @@ class Reader:
     @property
     def name(self) -> str:
         """The name of the extractor."""
-        return name_of(self.extractor)
+        return extractor_name(self.extractor)
 
     @property
     def waits(self) -> bool:

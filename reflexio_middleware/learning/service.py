@@ -12,9 +12,10 @@ import time
 from collections.abc import Callable, Mapping
 from typing import Final
 
-from reflexio_middleware.guard import guard
+from reflexio_middleware.guard import guard, warn
 from reflexio_middleware.learning.doing import LEASE_SECONDS, Doer, Step
 from reflexio_store.contract import Store
+from reflexio_store.errors import StoreUnavailableError
 
 _LEAST_PAUSE: Final = 0.05
 _MOST_PAUSE: Final = 2.0
@@ -71,12 +72,20 @@ class WorkerService:
             doer.give_back(self._store)
         return sum(self._done)
 
+    def _try_one(self, doer: Doer) -> bool:
+        """Do one job, where the store can be reached."""
+        try:
+            return doer.do_one(self._store)
+        except StoreUnavailableError as error:
+            warn("jobs", "reflexio: the store cannot be reached; work waits for it (%s)", error)
+            return False
+
     def _work(self, number: int) -> None:
         pause = _LEAST_PAUSE
         while not self._stopping.is_set():
             worked = False
             with guard("working"):
-                worked = self._doers[number].do_one(self._store)
+                worked = self._try_one(self._doers[number])
             if worked:
                 self._done[number] += 1
                 pause = _LEAST_PAUSE

@@ -11,7 +11,7 @@ from reflexio_middleware.learning.extractor import Extractor
 from reflexio_middleware.learning.generation import GENERATE, Generate
 from reflexio_middleware.learning.learn import LEARN, LearnFromSession, LearnWhenEnough, Schedule, kind_of
 from reflexio_middleware.learning.metering import Budget
-from reflexio_middleware.learning.reading import Exempt, Reader, name_of
+from reflexio_middleware.learning.reading import Exempt, Reader, extractor_name
 from reflexio_middleware.settings import Settings, parts_of
 
 _IDLE_SECONDS: Final = 30.0
@@ -24,7 +24,7 @@ def readers_of(extractors: Sequence[Extractor | str], settings: Settings) -> lis
         MissingExtraError: ``llm`` is named, and the ``openai`` package is missing.
         InvalidInputError: The definitions cannot be read.
     """
-    made = {name_of(one): one for one in (_made(one, settings) for one in extractors)}
+    made = {extractor_name(one): one for one in (_made(one, settings) for one in extractors)}
     exempt = Exempt(parts_of(settings.skip_sources), parts_of(settings.skip_agents))
     budget = Budget(
         tokens=settings.llm_tokens_per_day,

@@ -12,6 +12,7 @@ from sqlalchemy import ColumnElement, Connection, RowMapping, and_, select
 from reflexio_store.contract import Promoted
 from reflexio_store.models import Status
 
+from .database import retried
 from .kinds import Kind, kind_named
 from .learning_rows import named, remove_rows, rewrite_row
 from .part import Part
@@ -43,9 +44,7 @@ class Promotion(Part):
         decisive = (Status.PENDING,) if only_affected else (Status.PENDING, None)
         total = Promoted()
         for owner in self._owners(which, wanted, decisive):
-            with self._database.write() as connection:
-                theirs = and_(wanted, which.column("user_id") == owner)
-                total += self._promoted(connection, which, theirs)
+            total += self._promoted(which, wanted, owner)
         return total
 
     def demote(
@@ -61,15 +60,7 @@ class Promotion(Part):
         wanted = _wanted(which, user_id, agent_version, playbook_name)
         total = Promoted()
         for owner in self._owners(which, wanted, (Status.ARCHIVED,)):
-            with self._database.write() as connection:
-                theirs = and_(wanted, which.column("user_id") == owner)
-                current, archived = (
-                    _of(connection, which, theirs, None),
-                    _of(connection, which, theirs, Status.ARCHIVED),
-                )
-                self._set(connection, which, current, Status.ARCHIVED)
-                self._set(connection, which, archived, None)
-                total += Promoted(archived=len(current), promoted=len(archived))
+            total += self._demoted(which, wanted, owner)
         return total
 
     def _owners(self, kind: Kind, wanted: ColumnElement[bool], statuses: tuple[Status | None, ...]) -> list[str]:
@@ -81,13 +72,27 @@ class Promotion(Part):
                 found.update(connection.execute(select(owner).where(wanted, condition).distinct()).scalars())
         return sorted(found)
 
-    def _promoted(self, connection: Connection, kind: Kind, theirs: ColumnElement[bool]) -> Promoted:
+    @retried
+    def _promoted(self, kind: Kind, wanted: ColumnElement[bool], owner: str) -> Promoted:
+        theirs = and_(wanted, kind.column("user_id") == owner)
         gone = and_(theirs, kind.column("status") == str(Status.ARCHIVED))
-        deleted = remove_rows(connection, self._database.dialect, kind, gone)
-        current, pending = _of(connection, kind, theirs, None), _of(connection, kind, theirs, Status.PENDING)
-        self._set(connection, kind, current, Status.ARCHIVED)
-        self._set(connection, kind, pending, None)
+        with self._database.write() as connection:
+            self._database.dialect.hold(connection, [owner])
+            deleted = remove_rows(connection, self._database.dialect, kind, gone)
+            current, pending = _of(connection, kind, theirs, None), _of(connection, kind, theirs, Status.PENDING)
+            self._set(connection, kind, current, Status.ARCHIVED)
+            self._set(connection, kind, pending, None)
         return Promoted(deleted=deleted, archived=len(current), promoted=len(pending))
+
+    @retried
+    def _demoted(self, kind: Kind, wanted: ColumnElement[bool], owner: str) -> Promoted:
+        theirs = and_(wanted, kind.column("user_id") == owner)
+        with self._database.write() as connection:
+            self._database.dialect.hold(connection, [owner])
+            current, archived = _of(connection, kind, theirs, None), _of(connection, kind, theirs, Status.ARCHIVED)
+            self._set(connection, kind, current, Status.ARCHIVED)
+            self._set(connection, kind, archived, None)
+        return Promoted(archived=len(current), promoted=len(archived))
 
     def _set(self, connection: Connection, kind: Kind, rows: list[RowMapping], status: Status | None) -> None:
         """Give rows a status; of those that become current, the one told last in each slot stays so."""

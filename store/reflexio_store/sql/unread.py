@@ -9,6 +9,7 @@ from sqlalchemy import ColumnElement, Connection, and_, delete, literal, select,
 
 from reflexio_store.contract import Reading, Unlearned
 
+from .database import retried
 from .jobs import make_due
 from .listing import request_data
 from .part import Part, chunks
@@ -29,6 +30,7 @@ class Unread(Part):
         with self._database.read() as connection:
             return [Unlearned(*row) for row in connection.execute(statement)]
 
+    @retried
     def hand_over(self, user_id: str, session_id: str, extractors: Sequence[str]) -> None:
         """Let each of these extractors have what is unread under ``""``, and it alone; atomic."""
         fresh = and_(_of(user_id, session_id), _u.extractor == "")
@@ -60,6 +62,7 @@ class Unread(Part):
         requests.sort(key=lambda data: order[data.request.request_id])
         return Reading(requests, frozenset(name for _, name in new), more=len(new) < len(unread))
 
+    @retried
     def mark_learned(self, user_id: str, session_id: str, extractor: str, request_ids: Sequence[str]) -> None:
         """Note turns as read."""
         mine = and_(_of(user_id, session_id), _u.extractor == extractor)
@@ -67,6 +70,7 @@ class Unread(Part):
             for part in chunks(request_ids):
                 connection.execute(delete(UNLEARNED).where(mine, _u.request_id.in_(part)))
 
+    @retried
     def force_learning(self, *, user_id: str | None = None, session_id: str | None = None) -> int:
         """Let all that is unread be learned from now (of a user, of a session): how many sessions that concerns."""
         which = [_u.user_id == user_id] if user_id is not None else []

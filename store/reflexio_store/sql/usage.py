@@ -8,6 +8,7 @@ from sqlalchemy import Connection, and_, delete, func, select
 
 from reflexio_store.contract import Usage
 
+from .database import retried
 from .dialects import Dialect
 from .part import Part
 from .tables import USAGE
@@ -19,6 +20,7 @@ _SUMS = ("calls", "prompt_tokens", "completion_tokens", "cost_micros")
 class UsageRecords(Part):
     """The part of a home that keeps account of models."""
 
+    @retried
     def add_usage(self, usage: Usage) -> None:
         """Add to what a model took on a day."""
         with self._database.write() as connection:
