@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import sqlite3
 import subprocess
 import sys
 import threading
@@ -24,6 +23,7 @@ from reflexio_store.errors import (
     StoreURLError,
 )
 from reflexio_store.models import InteractionData
+from reflexio_store.sql.dialects.sqlite_driver import driver as sqlite3
 
 HELLO = [{"role": "user", "content": "hello"}]
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sqlite3
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -12,6 +11,7 @@ import pytest
 import reflexio_middleware as reflexio
 from reflexio_store.homes import open_store
 from reflexio_store.records import InteractionRecord, TurnRecord
+from reflexio_store.sql.dialects.sqlite_driver import driver as sqlite3
 
 from .conftest import Run
 

@@ -43,6 +43,7 @@ class SqlStore(
         super().__init__(database, clock)
         try:
             ensure_schema(database)
+            self._go_on_compacting()
         except BaseException:
             database.close()
             raise
@@ -59,4 +60,5 @@ class SqlStore(
 
     def close(self) -> None:
         """Release every connection, once running calls have ended. Closing twice is fine."""
+        self._finish_compacting()
         self._database.close()

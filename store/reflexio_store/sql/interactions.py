@@ -110,7 +110,7 @@ def _newest(connection: Connection, which: Sequence[ColumnElement[bool]], limit:
     same = and_(REQUEST.c.user_id == _c.user_id, REQUEST.c.request_id == _c.request_id)
     order = (_c.created_at.desc(), REQUEST.c.created_at_us.desc(), _c.request_id.desc(), _c.seq.desc())
     statement = select(INTERACTION).join(REQUEST, same).where(*which).order_by(*order).limit(limit)
-    return [interaction_value(row) for row in connection.execute(statement).mappings()]
+    return [interaction_value(row) for row in connection.execute(statement)]
 
 
 def _in_order(connection: Connection, user_id: str, found: Sequence[tuple[str, int]]) -> list[Interaction]:
@@ -118,6 +118,6 @@ def _in_order(connection: Connection, user_id: str, found: Sequence[tuple[str, i
     for part in chunks(found):
         names = tuple_(_c.request_id, _c.seq).in_(part)
         statement = select(INTERACTION).where(_c.user_id == user_id, names)
-        for row in connection.execute(statement).mappings():
-            rows[row["request_id"], row["seq"]] = interaction_value(row)
+        for row in connection.execute(statement):
+            rows[row.request_id, row.seq] = interaction_value(row)
     return [rows[name] for name in found if name in rows]

@@ -7,6 +7,7 @@ import binascii
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from operator import itemgetter
 
 import orjson
 from sqlalchemy import ColumnElement, Connection, Select, and_, func, or_, select, tuple_
@@ -15,11 +16,12 @@ from reflexio_store.errors import InvalidInputError
 from reflexio_store.models import GetRequestsRequest, GetRequestsResponse, Interaction, RequestData, Session
 
 from .part import Part, chunks, microseconds
-from .rows import interaction_value, request_value
+from .rows import interaction_value, request_value, trusted
 from .tables import INTERACTION, REQUEST, SESSION
 
 DEFAULT_SESSIONS = 100
 _MAX_LENGTH = 4096  # characters of a cursor
+_SEQ = itemgetter(2)  # of a row of interactions
 _SESSIONS_AT_ONCE = 200  # alternatives of one condition; SQLite limits its depth to 1000
 
 
@@ -122,8 +124,11 @@ def _hydrated(connection: Connection, page: Sequence[_Place], filters: Iterable[
         for data in _request_data(connection, and_(_among(part), *filters)):
             requests[data.request.user_id, data.request.session_id or ""].append(data)
     return [
-        Session.model_construct(
-            session_id=place.session_id, user_id=place.user_id, requests=requests[place.user_id, place.session_id]
+        trusted(
+            Session,
+            session_id=place.session_id,
+            requests=requests[place.user_id, place.session_id],
+            user_id=place.user_id,
         )
         for place in page
         if (place.user_id, place.session_id) in requests
@@ -140,16 +145,23 @@ def _among(page: Iterable[_Place]) -> ColumnElement[bool]:
 
 
 def _request_data(connection: Connection, which: ColumnElement[bool]) -> list[RequestData]:
-    """Requests with their interactions, newest request first: two queries however many there are."""
-    same = and_(INTERACTION.c.user_id == REQUEST.c.user_id, INTERACTION.c.request_id == REQUEST.c.request_id)
-    messages = select(INTERACTION).join(REQUEST, same).where(which).order_by(INTERACTION.c.seq)
-    interactions: dict[tuple[str, str], list[Interaction]] = defaultdict(list)
-    for row in connection.execute(messages).mappings():
-        interactions[row["user_id"], row["request_id"]].append(interaction_value(row))
+    """Requests with their interactions, newest request first."""
     newest_first = (REQUEST.c.created_at_us.desc(), REQUEST.c.request_id.desc())
+    requests = connection.execute(select(REQUEST).where(which).order_by(*newest_first)).all()
+    interactions = _interactions_of(connection, [(row[0], row[1]) for row in requests])
     return [
-        RequestData.model_construct(
-            request=request_value(row), interactions=interactions[row["user_id"], row["request_id"]]
-        )
-        for row in connection.execute(select(REQUEST).where(which).order_by(*newest_first)).mappings()
+        trusted(RequestData, request=request_value(row), interactions=interactions[row[0], row[1]]) for row in requests
     ]
+
+
+def _interactions_of(
+    connection: Connection, requests: Sequence[tuple[str, str]]
+) -> dict[tuple[str, str], list[Interaction]]:
+    """Interactions by user and request: by their keys, for a join may be run through all messages of a user."""
+    found: dict[tuple[str, str], list[Interaction]] = defaultdict(list)
+    key = tuple_(INTERACTION.c.user_id, INTERACTION.c.request_id)
+    for part in chunks(requests):
+        rows = connection.execute(select(INTERACTION).where(key.in_(part))).all()
+        for row in sorted(rows, key=_SEQ):  # sorting in the database would move all the texts
+            found[row[0], row[1]].append(interaction_value(row))
+    return found
