@@ -8,7 +8,6 @@ import os
 import platform
 import re
 import shutil
-import sqlite3
 from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -25,6 +24,7 @@ from reflexio_middleware.settings import Settings, data_folder, read_settings
 from reflexio_store.contract import Finding, JobState
 from reflexio_store.errors import InvalidInputError, ReflexioError
 from reflexio_store.homes import open_store
+from reflexio_store.sql.dialects.sqlite_driver import driver
 
 _PREFIX: Final = "REFLEXIO_"
 _OTHER_NAMES: Final = ("REFLEXIO_CAPTURE", "REFLEXIO_URL", "REFLEXIO_API_KEY")
@@ -85,7 +85,7 @@ def diagnose(store: str | None) -> Diagnosis:
 
 def _versions() -> dict[str, str]:
     found = {"python": f"{platform.python_version()} ({platform.system()} {platform.machine()})",
-             "sqlite": sqlite3.sqlite_version}  # fmt: skip
+             "sqlite": driver.sqlite_version}  # fmt: skip
     for name in _PACKAGES:
         try:
             found[name] = importlib.metadata.version(name)
