@@ -57,6 +57,12 @@ class Settings(BaseSettings):
         default=0.1, ge=0, le=1, description="Share of users that go without recall in the experiment"
     )
     flush_timeout: float = Field(default=10.0, ge=0, description="Seconds that a flush may take")
+    flush_on_return: float = Field(
+        default=0.0,
+        ge=0,
+        description="Seconds that a captured call or a publish may wait until its turn is stored; "
+        "0: not at all (for hosts that freeze the process when it has answered)",
+    )
     exit_timeout: float = Field(default=2.0, ge=0, description="Seconds that storing may delay the end of the process")
     redact_secrets: bool = Field(
         default=True, description="Mask credentials and card numbers before anything is written"
@@ -66,6 +72,7 @@ class Settings(BaseSettings):
     )
     spool_dir: Path | None = Field(default=None, description="Folder of the spool; None: beside the SQLite file")
     spool_max_bytes: int = Field(default=256 * 1024 * 1024, gt=0, description="Bound of the spool in bytes")
+    spool_max_records: int = Field(default=200_000, gt=0, description="Bound of the spool in turns")
 
     @property
     def quiet_seconds(self) -> float | None:

@@ -17,8 +17,9 @@ from pydantic import SecretStr
 
 from reflexio_middleware.cli.home import sqlite_file
 from reflexio_middleware.client.core import spool_folder
-from reflexio_middleware.delivery.spool import waiting
-from reflexio_middleware.delivery.writer import DEAD_LETTERS
+from reflexio_middleware.delivery.dead_letters import FILE as LETTERS_FILE
+from reflexio_middleware.delivery.dead_letters import DeadLetter, DeadLetters
+from reflexio_middleware.delivery.spool import unreadable, waiting
 from reflexio_middleware.learning.learn import LEARN
 from reflexio_middleware.settings import Settings, data_folder, read_settings
 from reflexio_store.contract import Finding, JobState
@@ -58,6 +59,7 @@ class Diagnosis:
     versions: dict[str, str] = field(default_factory=dict)
     counts: dict[str, int] = field(default_factory=dict)
     dead_jobs: list[JobState] = field(default_factory=list)
+    dead_letters: list[DeadLetter] = field(default_factory=list)
     findings: list[Finding] = field(default_factory=list)
 
     @property
@@ -155,11 +157,15 @@ def _spool(settings: Settings, found: Diagnosis) -> None:
     if found.spool_bytes:
         adopted = "those of processes that ended are stored by the next process to open the store"
         found.note("ok", "spool", f"{found.spool_bytes:,} bytes of turns wait; {adopted}")
-    letters = folder / DEAD_LETTERS
-    if letters.exists():
-        with letters.open("rb") as lines:
-            refused = sum(1 for _ in lines)
-        found.note("error", "spool", f"the store refused {refused} turns; each stands with the reason in {letters}")
+    letters = list(DeadLetters(folder, settings.spool_max_bytes))
+    found.dead_letters = letters[:_DEAD_SHOWN]
+    if letters:
+        again = "mend the reasons, then `reflexio-middleware doctor retry`"
+        found.note(
+            "error", "dead letters", f"the store refused {len(letters)} turns ({folder / LETTERS_FILE}); {again}"
+        )
+    for path, problem in unreadable(folder) if folder.is_dir() else ():
+        found.note("error", "spool", f"{path}: {problem}; it is left as it is")
     for path in sorted(folder.glob("*.broken")) if folder.is_dir() else ():
         found.note("error", "spool", f"a damaged part of a spool was set aside: {path}")
     _writable(folder, "spool", found)

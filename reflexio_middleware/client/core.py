@@ -110,6 +110,8 @@ class Core:
             learn_after=self.settings.quiet_seconds,
             on_stored=self._worker.wake if self._worker else None,
             max_bytes=self.settings.spool_max_bytes,
+            max_records=self.settings.spool_max_records,
+            flush_on_return=self.settings.flush_on_return,
         )
         if not _background:
             self._open()

@@ -17,7 +17,7 @@ from collections import deque
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from queue import SimpleQueue
-from typing import Any, Final, Protocol, TypeVar
+from typing import Any, BinaryIO, Final, Protocol, TypeVar
 
 from reflexio_middleware.guard import count, warn
 from reflexio_store.ids import uuid7
@@ -30,6 +30,13 @@ _FRAME: Final = struct.Struct("<II")
 _COMPACT_BYTES: Final = 8 * 1024 * 1024
 MAX_BYTES: Final = 256 * 1024 * 1024
 """Default bound of one spool; what comes beyond it is refused and counted."""
+MAX_RECORDS: Final = 200_000
+"""The same in turns: a home that was away is not to be busy with the backlog for hours."""
+_FAMILY: Final = HEADER[:6]
+
+
+class UnreadableSpoolError(Exception):
+    """A spool in a format that this release does not know; it is left as it is."""
 
 
 class Spool(Protocol):
@@ -93,10 +100,10 @@ def _take_in(gate: _Gate, append: Callable[[bytes], bool]) -> None:
 class MemorySpool:
     """A spool that lasts as long as the process: for in-memory homes, and where no folder can be written."""
 
-    def __init__(self, max_bytes: int = MAX_BYTES) -> None:
+    def __init__(self, max_bytes: int = MAX_BYTES, max_records: int = MAX_RECORDS) -> None:
         self._records: deque[bytes] = deque()
         self._bytes = 0
-        self._max = max_bytes
+        self._max, self._most = max_bytes, max_records
         self._gate = _Gate()
 
     @property
@@ -112,7 +119,7 @@ class MemorySpool:
         return taken is not False
 
     def _take(self, payload: bytes) -> bool:
-        if self._bytes + len(payload) > self._max:
+        if self._bytes + len(payload) > self._max or len(self._records) >= self._most:
             return False
         self._records.append(payload)
         self._bytes += len(payload)
@@ -151,7 +158,7 @@ class FileSpool:
         OSError: The folder cannot be made or written.
     """
 
-    def __init__(self, folder: Path, max_bytes: int = MAX_BYTES) -> None:
+    def __init__(self, folder: Path, max_bytes: int = MAX_BYTES, max_records: int = MAX_RECORDS) -> None:
         folder.mkdir(parents=True, exist_ok=True, mode=0o700)
         name = uuid7()
         self.path = folder / f"{name}.spool"
@@ -160,12 +167,17 @@ class FileSpool:
             raise OSError(f"cannot lock {self._lockfile.path}")
         flags = os.O_RDWR | os.O_CREAT | os.O_APPEND | getattr(os, "O_BINARY", 0)
         self._fd = os.open(self.path, flags, 0o600)
-        os.write(self._fd, HEADER)
-        self._reader = self.path.open("rb", buffering=0)  # used by the one thread that drains
-        self._max = max_bytes
+        self._max, self._most = max_bytes, max_records
         self._size = self._start = len(HEADER)
         self._pending = 0
         self._gate = _Gate()
+        self._reader = self.path.open("rb", buffering=0)  # used by the one thread that drains
+        try:
+            if os.write(self._fd, HEADER) != len(HEADER):
+                raise OSError(errno.ENOSPC, "not even the beginning of a spool could be written")
+        except OSError:
+            self._close()
+            raise
 
     @property
     def pending(self) -> int:
@@ -180,7 +192,8 @@ class FileSpool:
         return taken is not False
 
     def _write(self, record: bytes) -> bool:
-        if self._fd < 0 or self._size - self._start + len(record) > self._max:
+        full = self._size - self._start + len(record) > self._max or self._pending >= self._most
+        if self._fd < 0 or full:
             return False
         try:
             written = os.write(self._fd, record)
@@ -218,10 +231,7 @@ class FileSpool:
         return self._reader.read(size)
 
     def _set_aside(self, start: int, end: int) -> list[bytes]:
-        broken = self.path.with_suffix(".broken")
-        broken.write_bytes(self._at(start, end - start))
-        count("spool_damaged")
-        warn("spool-damaged", "reflexio: a damaged part of the spool was set aside in %s", broken)
+        _keep_damaged(self.path, self._at(start, end - start))
         self._gate.run(self._skip_to, end)
         return []
 
@@ -251,7 +261,7 @@ class FileSpool:
         """Write what waits into a new file and put it in the place of this one, in one step."""
         fresh = self.path.with_suffix(".compacting")
         try:
-            with open(fresh, "wb", opener=lambda name, flags: os.open(name, flags, 0o600)) as file:
+            with open(fresh, "wb", opener=_private) as file:
                 file.write(HEADER)
                 for at in range(self._start, self._size, 1 << 20):
                     file.write(self._at(at, min(1 << 20, self._size - at)))
@@ -298,18 +308,24 @@ class OrphanSpool:
         self._lockfile = lockfile
 
     def records(self) -> Iterator[bytes]:
-        """The records up to the end or the first damaged one."""
+        """The records. A damaged one is set aside; where it does not even say how long it is, so is what follows.
+
+        Raises:
+            OSError: It cannot be read.
+            UnreadableSpoolError: It is in another format.
+        """
         with self.path.open("rb") as file:
-            if file.read(len(HEADER)) != HEADER:
-                return
-            while len(frame := file.read(_FRAME.size)) == _FRAME.size:
-                length, checksum = _FRAME.unpack(frame)
-                payload = file.read(length)
-                if len(payload) != length or zlib.crc32(payload) != checksum:
-                    count("spool_damaged")
-                    warn("spool-damaged", "reflexio: %s ends in a torn record; what came before is kept", self.path)
-                    return
-                yield payload
+            start, end = len(HEADER), os.fstat(file.fileno()).st_size
+            if (problem := _strange(file.read(len(HEADER)))) is not None:
+                raise UnreadableSpoolError(problem)
+            while start < end:
+                payload, after = _record(file, start, end)
+                if payload is None:
+                    file.seek(start)
+                    _keep_damaged(self.path, file.read(after - start))
+                else:
+                    yield payload
+                start = after
 
     def remove(self) -> None:
         """The store has all of it: remove the files."""
@@ -337,6 +353,55 @@ def orphans(folder: Path) -> Iterator[OrphanSpool]:
             yield OrphanSpool(path, lockfile)
         else:  # another process drained it between the listing and the lock
             lockfile.release(remove=True)
+
+
+def _record(file: BinaryIO, start: int, end: int) -> tuple[bytes | None, int]:
+    """The record at ``start`` (None where it is damaged), and where the next one begins."""
+    file.seek(start)
+    frame = file.read(_FRAME.size)
+    length, checksum = _FRAME.unpack(frame) if len(frame) == _FRAME.size else (end, 0)
+    after = start + _FRAME.size + length
+    if after > end:
+        return None, end
+    payload = file.read(length)
+    if zlib.crc32(payload) == checksum:
+        return payload, after
+    there_is_a_next = after == end or _record(file, after, end)[0] is not None
+    return None, after if there_is_a_next else end
+
+
+def _keep_damaged(spool: Path, damaged: bytes) -> None:
+    """Keep what cannot be read beside its spool, for a person to look at."""
+    broken = spool.with_suffix(".broken")
+    with open(broken, "ab", opener=_private) as file:
+        file.write(damaged)
+    count("spool_damaged")
+    warn("spool-damaged", "reflexio: a damaged part of a spool was set aside in %s", broken)
+
+
+def _private(name: str, flags: int) -> int:
+    return os.open(name, flags, 0o600)  # it holds users' words
+
+
+def _strange(header: bytes) -> str | None:
+    """What is wrong with the beginning of a spool; of one that was killed at its beginning there may be a part."""
+    if HEADER.startswith(header):
+        return None
+    if header.startswith(_FAMILY):
+        return "a newer release wrote it: upgrade reflexio-middleware, and it is delivered"
+    return "it is no spool, or its beginning is damaged"
+
+
+def unreadable(folder: Path) -> Iterator[tuple[Path, str]]:
+    """The spools in ``folder`` that this release or this user cannot read, and why."""
+    for path in sorted(folder.glob("*.spool")):
+        try:
+            with path.open("rb") as file:
+                problem = _strange(file.read(len(HEADER)))
+        except OSError as error:
+            problem = str(error)
+        if problem is not None:
+            yield path, problem
 
 
 def waiting(folder: Path) -> tuple[int, int]:
