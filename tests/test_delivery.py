@@ -21,7 +21,8 @@ from hypothesis import strategies as st
 
 import reflexio_middleware as reflexio
 from reflexio_middleware.delivery.dead_letters import FILE, DeadLetters
-from reflexio_middleware.delivery.spool import FileSpool, MemorySpool, Spool, orphans, unreadable, waiting
+from reflexio_middleware.delivery.orphans import orphans, unreadable, waiting
+from reflexio_middleware.delivery.spool import FileSpool, MemorySpool, Spool
 from reflexio_middleware.delivery.writer import Delivery, Resent
 from reflexio_middleware.guard import counters
 from reflexio_store.errors import InvalidInputError, SchemaTooNewError, StoreCorruptError, StoreUnavailableError
@@ -200,7 +201,7 @@ def test_where_no_folder_can_be_written_turns_are_kept_in_memory(shelf: Shelf, t
     assert list(shelf.turns) == ["r1"]
 
 
-RECORDS = st.lists(st.binary(max_size=200), max_size=30)
+RECORDS = st.lists(st.binary(min_size=1, max_size=200), max_size=30)
 
 
 @given(RECORDS, st.lists(st.integers(1, 7), max_size=10))
@@ -224,7 +225,7 @@ def test_a_spool_gives_back_what_was_appended(records: list[bytes], takes: list[
 
 @given(RECORDS.filter(bool), st.integers(0, 10_000), st.booleans())
 def test_a_damaged_record_loses_only_itself(records: list[bytes], place: int, cut: bool) -> None:
-    """A torn or flipped byte: all before it comes through, and what follows where the record's length can be read."""
+    """A torn or flipped byte: all others come through. A torn end is what a kill leaves, and is not kept."""
     import tempfile
 
     with tempfile.TemporaryDirectory() as folder:
@@ -237,18 +238,15 @@ def test_a_damaged_record_loses_only_itself(records: list[bytes], place: int, cu
         data = bytearray(spool.path.read_bytes())
         at = 8 + place % (len(data) - 8)
         hit = next(index for index, end in enumerate(ends) if at < end)
-        length_hit = at < ends[hit] - len(records[hit]) - 4
         if cut:
             del data[at:]
         else:
             data[at] ^= 0xFF
         spool.path.write_bytes(data)
         found = [record for orphan in orphans(Path(folder)) for record in orphan.records()]
-        after = [] if cut or length_hit else records[hit + 1 :]
-        assert found[:hit] == records[:hit]
-        assert found == [*records[:hit], *after] or length_hit
-        clean_cut = cut and at == (ends[hit - 1] if hit else 8)
-        assert spool.path.with_suffix(".broken").exists() or clean_cut
+        assert found == records[:hit] + ([] if cut else records[hit + 1 :])
+        if cut:
+            assert not spool.path.with_suffix(".broken").exists()
 
 
 @pytest.mark.parametrize(
@@ -394,6 +392,7 @@ def test_a_spool_that_is_never_empty_does_not_grow_for_ever(tmp_path: Path) -> N
 def run_script(source: str, tmp_path: Path, *, kill: bool = False) -> subprocess.CompletedProcess[str]:
     """Run a script whose default store is ``tmp_path/memory.db``."""
     environment = {**os.environ, "REFLEXIO_STORE": f"sqlite:///{tmp_path / 'memory.db'}"}
+    environment["REFLEXIO_EXIT_TIMEOUT"] = "30"  # the first opening of a store takes seconds on a busy machine
     done = subprocess.run(
         [sys.executable, "-W", "error", "-c", textwrap.dedent(source)], env=environment, capture_output=True, text=True,
         timeout=60, check=False,

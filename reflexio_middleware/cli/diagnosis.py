@@ -19,7 +19,7 @@ from reflexio_middleware.cli.home import sqlite_file
 from reflexio_middleware.client.core import spool_folder
 from reflexio_middleware.delivery.dead_letters import FILE as LETTERS_FILE
 from reflexio_middleware.delivery.dead_letters import DeadLetter, DeadLetters
-from reflexio_middleware.delivery.spool import unreadable, waiting
+from reflexio_middleware.delivery.orphans import unreadable, waiting
 from reflexio_middleware.learning.learn import LEARN
 from reflexio_middleware.settings import Settings, data_folder, read_settings
 from reflexio_store.contract import Finding, JobState

@@ -2,8 +2,8 @@
 
 One append-only file per process, so that a turn survives the process being killed the moment ``append`` has returned
 (not a power cut: the file is not synced). Format: an 8-byte header, then records of a little-endian ``u32`` length, a
-``u32`` CRC-32 and that many bytes of JSON. A torn or damaged tail loses only itself. Whoever holds the lock file
-beside a spool owns it; a spool whose owner died is adopted by the next process.
+``u32`` CRC-32 and that many bytes of JSON (one at least). Whoever holds the lock file beside a
+spool owns it; one whose owner died is adopted by the next process (:mod:`.orphans`).
 """
 
 from __future__ import annotations
@@ -14,10 +14,10 @@ import struct
 import threading
 import zlib
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from queue import SimpleQueue
-from typing import Any, BinaryIO, Final, Protocol, TypeVar
+from typing import Any, Final, Protocol, TypeVar
 
 from reflexio_middleware.guard import count, warn
 from reflexio_store.ids import uuid7
@@ -26,17 +26,13 @@ from reflexio_store.lockfile import LockFile
 R = TypeVar("R")
 
 HEADER: Final = b"RFXSPL1\n"
-_FRAME: Final = struct.Struct("<II")
+FRAME: Final = struct.Struct("<II")
+"""Before each record: its length, and its CRC-32."""
 _COMPACT_BYTES: Final = 8 * 1024 * 1024
 MAX_BYTES: Final = 256 * 1024 * 1024
 """Default bound of one spool; what comes beyond it is refused and counted."""
 MAX_RECORDS: Final = 200_000
 """The same in turns: a home that was away is not to be busy with the backlog for hours."""
-_FAMILY: Final = HEADER[:6]
-
-
-class UnreadableSpoolError(Exception):
-    """A spool in a format that this release does not know; it is left as it is."""
 
 
 class Spool(Protocol):
@@ -186,7 +182,7 @@ class FileSpool:
 
     def append(self, payload: bytes) -> bool:
         """Keep a record on disk: one ``write`` of the operating system, no sync."""
-        taken = self._gate.run(self._write, _FRAME.pack(len(payload), zlib.crc32(payload)) + payload)
+        taken = self._gate.run(self._write, FRAME.pack(len(payload), zlib.crc32(payload)) + payload)
         if taken is None:
             self._gate.left.put(payload)
         return taken is not False
@@ -214,15 +210,15 @@ class FileSpool:
         end, start = self._size, self._start
         found: list[bytes] = []
         while start < end and len(found) < limit:
-            frame = self._at(start, _FRAME.size)
-            length, checksum = _FRAME.unpack(frame) if len(frame) == _FRAME.size else (0, -1)
+            frame = self._at(start, FRAME.size)
+            length, checksum = FRAME.unpack(frame) if len(frame) == FRAME.size else (0, -1)
             if found and length > max_bytes:
                 break
-            payload = self._at(start + _FRAME.size, length)
+            payload = self._at(start + FRAME.size, length)
             if zlib.crc32(payload) != checksum:
                 return found or self._set_aside(start, end)
             found.append(payload)
-            start += _FRAME.size + length
+            start += FRAME.size + length
             max_bytes -= length
         return found
 
@@ -231,15 +227,15 @@ class FileSpool:
         return self._reader.read(size)
 
     def _set_aside(self, start: int, end: int) -> list[bytes]:
-        _keep_damaged(self.path, self._at(start, end - start))
+        keep_damaged(self.path, self._at(start, end - start))
         self._gate.run(self._skip_to, end)
         return []
 
     def _skip_to(self, end: int) -> None:
         self._start, self._pending = end, 0
         at = end
-        while len(frame := self._at(at, _FRAME.size)) == _FRAME.size:
-            at += _FRAME.size + int(_FRAME.unpack(frame)[0])
+        while len(frame := self._at(at, FRAME.size)) == FRAME.size:
+            at += FRAME.size + int(FRAME.unpack(frame)[0])
             self._pending += 1
 
     def forget(self, amount: int) -> None:
@@ -248,8 +244,8 @@ class FileSpool:
 
     def _drop(self, amount: int) -> None:
         for _ in range(amount):
-            length, _checksum = _FRAME.unpack(self._at(self._start, _FRAME.size))
-            self._start += _FRAME.size + length
+            length, _checksum = FRAME.unpack(self._at(self._start, FRAME.size))
+            self._start += FRAME.size + length
             self._pending -= 1
         if self._start >= self._size:
             os.ftruncate(self._fd, len(HEADER))
@@ -300,77 +296,7 @@ class FileSpool:
         self._lockfile.forget()
 
 
-class OrphanSpool:
-    """A spool whose owner died, held by this process while it is drained."""
-
-    def __init__(self, path: Path, lockfile: LockFile) -> None:
-        self.path = path
-        self._lockfile = lockfile
-
-    def records(self) -> Iterator[bytes]:
-        """The records. A damaged one is set aside; where it does not even say how long it is, so is what follows.
-
-        Raises:
-            OSError: It cannot be read.
-            UnreadableSpoolError: It is in another format.
-        """
-        with self.path.open("rb") as file:
-            start, end = len(HEADER), os.fstat(file.fileno()).st_size
-            if (problem := _strange(file.read(len(HEADER)))) is not None:
-                raise UnreadableSpoolError(problem)
-            while start < end:
-                payload, after = _record(file, start, end)
-                if payload is None:
-                    file.seek(start)
-                    _keep_damaged(self.path, file.read(after - start))
-                else:
-                    yield payload
-                start = after
-
-    def remove(self) -> None:
-        """The store has all of it: remove the files."""
-        self.path.unlink(missing_ok=True)
-        self._lockfile.release(remove=True)
-
-    def release(self) -> None:
-        """Leave it for another time."""
-        self._lockfile.release(remove=False)
-
-
-def orphans(folder: Path) -> Iterator[OrphanSpool]:
-    """The spools in ``folder`` whose owner is gone, each locked by this process until it is removed or released."""
-    for path in sorted(folder.glob("*.spool")):
-        lockfile = LockFile(path.with_suffix(".lock"))
-        try:
-            taken = lockfile.acquire()
-        except OSError as error:
-            count("spools_unreadable")
-            warn("orphan", "reflexio: the spool %s cannot be looked at (%s): whose is it?", path, error)
-            continue
-        if not taken:
-            continue
-        if path.exists():
-            yield OrphanSpool(path, lockfile)
-        else:  # another process drained it between the listing and the lock
-            lockfile.release(remove=True)
-
-
-def _record(file: BinaryIO, start: int, end: int) -> tuple[bytes | None, int]:
-    """The record at ``start`` (None where it is damaged), and where the next one begins."""
-    file.seek(start)
-    frame = file.read(_FRAME.size)
-    length, checksum = _FRAME.unpack(frame) if len(frame) == _FRAME.size else (end, 0)
-    after = start + _FRAME.size + length
-    if after > end:
-        return None, end
-    payload = file.read(length)
-    if zlib.crc32(payload) == checksum:
-        return payload, after
-    there_is_a_next = after == end or _record(file, after, end)[0] is not None
-    return None, after if there_is_a_next else end
-
-
-def _keep_damaged(spool: Path, damaged: bytes) -> None:
+def keep_damaged(spool: Path, damaged: bytes) -> None:
     """Keep what cannot be read beside its spool, for a person to look at."""
     broken = spool.with_suffix(".broken")
     with open(broken, "ab", opener=_private) as file:
@@ -381,30 +307,3 @@ def _keep_damaged(spool: Path, damaged: bytes) -> None:
 
 def _private(name: str, flags: int) -> int:
     return os.open(name, flags, 0o600)  # it holds users' words
-
-
-def _strange(header: bytes) -> str | None:
-    """What is wrong with the beginning of a spool; of one that was killed at its beginning there may be a part."""
-    if HEADER.startswith(header):
-        return None
-    if header.startswith(_FAMILY):
-        return "a newer release wrote it: upgrade reflexio-middleware, and it is delivered"
-    return "it is no spool, or its beginning is damaged"
-
-
-def unreadable(folder: Path) -> Iterator[tuple[Path, str]]:
-    """The spools in ``folder`` that this release or this user cannot read, and why."""
-    for path in sorted(folder.glob("*.spool")):
-        try:
-            with path.open("rb") as file:
-                problem = _strange(file.read(len(HEADER)))
-        except OSError as error:
-            problem = str(error)
-        if problem is not None:
-            yield path, problem
-
-
-def waiting(folder: Path) -> tuple[int, int]:
-    """How many spools lie in ``folder``, and how many bytes of records they hold."""
-    sizes = [path.stat().st_size - len(HEADER) for path in folder.glob("*.spool")] if folder.is_dir() else []
-    return len(sizes), sum(size for size in sizes if size > 0)

@@ -19,16 +19,8 @@ from typing import Final
 import orjson
 
 from reflexio_middleware.delivery.dead_letters import DeadLetters
-from reflexio_middleware.delivery.spool import (
-    MAX_BYTES,
-    MAX_RECORDS,
-    FileSpool,
-    MemorySpool,
-    OrphanSpool,
-    Spool,
-    UnreadableSpoolError,
-    orphans,
-)
+from reflexio_middleware.delivery.orphans import OrphanSpool, UnreadableSpoolError, orphans
+from reflexio_middleware.delivery.spool import MAX_BYTES, MAX_RECORDS, FileSpool, MemorySpool, Spool
 from reflexio_middleware.guard import count, guard, warn
 from reflexio_store.contract import Requests
 from reflexio_store.errors import ReflexioError, SchemaTooNewError, StoreCorruptError, StoreUnavailableError

@@ -21,13 +21,17 @@ class Talk:
     def __init__(self) -> None:
         self._random = random.Random(1)
         letters = "abcdefghijklmnopqrstuvwxyz"
-        self._words = ["".join(self._random.choices(letters, k=self._random.randint(3, 9))) for _ in range(30_000)]
-        self._weights = list(itertools.accumulate(1 / rank for rank in range(1, 30_001)))
+        words = ["".join(self._random.choices(letters, k=self._random.randint(3, 9))) for _ in range(30_000)]
+        weights = list(itertools.accumulate(1 / rank for rank in range(1, 30_001)))
+        self._texts = [
+            " ".join(self._random.choices(words, cum_weights=weights, k=self._random.randint(8, 24)))
+            for _ in range(20_000)
+        ]
         self._now = time.time_ns() // 1000
 
     def text(self) -> str:
         """8 to 24 words."""
-        return " ".join(self._random.choices(self._words, cum_weights=self._weights, k=self._random.randint(8, 24)))
+        return self._random.choice(self._texts)
 
     def turn(self, user_id: str, session_id: str) -> TurnRecord:
         """One turn, a second later than the one before."""
