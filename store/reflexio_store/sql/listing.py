@@ -7,10 +7,10 @@ import binascii
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from operator import itemgetter
+from operator import attrgetter, itemgetter
 
 import orjson
-from sqlalchemy import ColumnElement, Connection, Select, and_, func, or_, select, tuple_
+from sqlalchemy import ColumnElement, Connection, Select, and_, func, select, tuple_
 
 from reflexio_store.errors import InvalidInputError
 from reflexio_store.models import GetRequestsRequest, GetRequestsResponse, Interaction, RequestData, Session
@@ -22,7 +22,8 @@ from .tables import INTERACTION, REQUEST, SESSION
 DEFAULT_SESSIONS = 100
 _MAX_LENGTH = 4096  # characters of a cursor
 _SEQ = itemgetter(2)  # of a row of interactions
-_SESSIONS_AT_ONCE = 200  # alternatives of one condition; SQLite limits its depth to 1000
+_PLACE = attrgetter("created_at_us", "request_id")
+_SESSIONS_AT_ONCE = 200  # pairs in one condition
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +70,7 @@ class Listing(Part):
         with self._database.read() as connection:
             found = [_Place(*row) for row in connection.execute(statement.limit(size + 1).offset(query.offset))]
             page = found[:size]
-            sessions = _hydrated(connection, page, _filters(query))
+            sessions = _hydrated(connection, page, _filters_within(query))
         more = len(found) > size
         total = sum(len(session.requests) for session in sessions)
         return GetRequestsResponse(
@@ -106,11 +107,15 @@ def _page(query: GetRequestsRequest, after: _Place | None) -> Select[int, str, s
 
 
 def _filters(query: GetRequestsRequest) -> list[ColumnElement[bool]]:
+    equal = {REQUEST.c.user_id: query.user_id, REQUEST.c.session_id: query.session_id}
+    return [column == value for column, value in equal.items() if value is not None] + _filters_within(query)
+
+
+def _filters_within(query: GetRequestsRequest) -> list[ColumnElement[bool]]:
+    """The filters that choose among the requests of a session."""
     c = REQUEST.c
-    equal = {c.user_id: query.user_id, c.request_id: query.request_id, c.session_id: query.session_id}
+    equal = {c.request_id: query.request_id, c.source: query.source}
     filters = [column == value for column, value in equal.items() if value is not None]
-    if query.source is not None:
-        filters.append(c.source == query.source)
     if query.start_time is not None:
         filters.append(c.created_at_us >= microseconds(query.start_time))
     if query.end_time is not None:
@@ -136,18 +141,14 @@ def _hydrated(connection: Connection, page: Sequence[_Place], filters: Iterable[
 
 
 def _among(page: Iterable[_Place]) -> ColumnElement[bool]:
-    sessions: dict[str, list[str]] = defaultdict(list)
-    for place in page:
-        sessions[place.user_id].append(place.session_id)
-    return or_(
-        *(and_(REQUEST.c.user_id == user_id, REQUEST.c.session_id.in_(ids)) for user_id, ids in sessions.items())
-    )
+    """The requests of some sessions: as pairs, for SQLite takes users to have few requests, and would read them all."""
+    return tuple_(REQUEST.c.user_id, REQUEST.c.session_id).in_([(place.user_id, place.session_id) for place in page])
 
 
 def _request_data(connection: Connection, which: ColumnElement[bool]) -> list[RequestData]:
     """Requests with their interactions, newest request first."""
-    newest_first = (REQUEST.c.created_at_us.desc(), REQUEST.c.request_id.desc())
-    requests = connection.execute(select(REQUEST).where(which).order_by(*newest_first)).all()
+    requests = connection.execute(select(REQUEST).where(which)).all()
+    requests = sorted(requests, key=_PLACE, reverse=True)  # asked to sort, SQLite reads all requests of a user in order
     interactions = _interactions_of(connection, [(row[0], row[1]) for row in requests])
     return [
         trusted(RequestData, request=request_value(row), interactions=interactions[row[0], row[1]]) for row in requests

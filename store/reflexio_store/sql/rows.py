@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
+from functools import cache
 from typing import Any, TypeVar
 
 from pydantic import BaseModel
@@ -134,13 +135,21 @@ def _tool(item: dict[str, Any]) -> ToolUsed:
 
 
 def trusted(model: type[M], **values: Any) -> M:
-    """A value of all its fields, in their order, unchecked: as ``model_construct``, four times as fast."""
+    """A value of all its fields, in their order, unchecked: as ``model_construct``, four times as fast.
+
+    Values are frozen, so they may share the set of the fields that were given: all.
+    """
     made = model.__new__(model)
     object.__setattr__(made, "__dict__", values)
-    object.__setattr__(made, "__pydantic_fields_set__", set(values))
+    object.__setattr__(made, "__pydantic_fields_set__", _all_fields(model))
     object.__setattr__(made, "__pydantic_extra__", None)
     object.__setattr__(made, "__pydantic_private__", None)
     return made
+
+
+@cache
+def _all_fields(model: type[BaseModel]) -> set[str]:
+    return set(model.model_fields)
 
 
 def storable(turn: TurnRecord) -> TurnRecord:
