@@ -29,6 +29,7 @@ from .models import (
     UserPlaybook,
     UserProfile,
 )
+from .moving import Moving
 from .records import TurnRecord
 
 L = TypeVar("L", bound=Learning, covariant=True)
@@ -292,7 +293,7 @@ class Jobs(Protocol):
 
 
 @runtime_checkable
-class Store(Requests, Learnings, Uses, Jobs, Protocol):
+class Store(Requests, Learnings, Uses, Jobs, Moving, Protocol):
     """A home of the record: requests, learnings and jobs behind one URL."""
 
     @property
@@ -306,8 +307,8 @@ class Store(Requests, Learnings, Uses, Jobs, Protocol):
         ...
 
     def counts(self) -> dict[str, int]:
-        """Rows by what they are: ``sessions, requests, interactions, profiles, user_playbooks, agent_playbooks``,
-        and jobs as ``jobs_ready, jobs_running, jobs_dead``."""
+        """Rows by what they are: ``sessions, requests, interactions, profiles, user_playbooks, agent_playbooks,
+        dismissals``, and jobs as ``jobs_ready, jobs_running, jobs_done, jobs_dead``."""
         ...
 
     def check(self) -> list[Finding]:

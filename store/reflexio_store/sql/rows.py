@@ -6,7 +6,7 @@ slower, and one odd row would hide a whole session.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -70,12 +70,43 @@ def interaction_rows(turn: TurnRecord) -> list[tuple[Any, ...]]:
             _json(item.citations),
             _json(item.retrieved_learnings),
         )
-        for seq, item in enumerate(turn.interactions)
+        for seq, item in placed(turn)
     ]
+
+
+def placed(turn: TurnRecord) -> Iterator[tuple[int, InteractionRecord]]:
+    """The interactions of a turn with their places in it."""
+    for at, item in enumerate(turn.interactions):
+        yield (at if item.place is None else item.place), item
 
 
 def _json(value: Any) -> str | None:
     return dumps(value) if value else None
+
+
+def turn_record(row: RowMapping, interactions: Sequence[RowMapping]) -> TurnRecord:
+    """The turn that a request's row and the rows of its interactions (in order) are: the way back."""
+    return TurnRecord(
+        request_id=row["request_id"],
+        user_id=row["user_id"],
+        session_id=row["session_id"],
+        agent_version=row["agent_version"],
+        source=row["source"],
+        created_at_us=row["created_at_us"],
+        interactions=[_interaction_record(at, item) for at, item in enumerate(interactions)],
+        status=row["status"],
+        error=row["error"],
+        metadata=row["details"] or {},
+        options=row["options"] or {},
+        retrieval_experiment_id=row["retrieval_experiment_id"],
+        retrieval_experiment_arm=row["retrieval_experiment_arm"],
+    )
+
+
+def _interaction_record(at: int, row: RowMapping) -> InteractionRecord:
+    values: dict[str, Any] = {name: row[name] for name in _INTERACTION_TEXTS}
+    values |= {name: row[name] or [] for name in ("tools_used", "citations", "retrieved_learnings")}
+    return InteractionRecord(**values, created_at=row["created_at"], place=None if row["seq"] == at else row["seq"])
 
 
 def request_value(row: RowMapping) -> Request:

@@ -1,0 +1,236 @@
+"""Moving house on a SQL home: its rows as records in the order of their keys, and records as rows."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from typing import Any, Final, cast
+
+import orjson
+from sqlalchemy import Column, ColumnElement, Connection, RowMapping, Table, and_, false, select, tuple_
+
+from reflexio_store.errors import InvalidInputError
+from reflexio_store.models import Evidence, Learning
+from reflexio_store.moving import Dismissal, JobRecord, Record, RecordKind, RecordPage, Stored, record_kind
+from reflexio_store.records import TurnRecord
+
+from .kinds import Kind, kind_named
+from .learning_rows import insert_rows, named, remove_rows, values_of
+from .part import chunks
+from .requests import Turns
+from .rows import storable, turn_record
+from .tables import AGENT_PLAYBOOK, DISMISSED, EVIDENCE, INTERACTION, JOB, PROFILE, REQUEST, USER_PLAYBOOK
+
+_TABLES: Final[dict[RecordKind, Table]] = {
+    "request": REQUEST,
+    "profile": PROFILE,
+    "user_playbook": USER_PLAYBOOK,
+    "agent_playbook": AGENT_PLAYBOOK,
+    "dismissal": DISMISSED,
+    "job": JOB,
+}
+_PAGE_CHARACTERS: Final = 8_000_000  # of messages: a page of requests that hold more than this is cut short
+_LARGE: Final = ("content", "shadow_content", "expert_content", "image_encoding")
+_JOB_FIELDS: Final = ("user_id", "kind", "key", "due_us", "attempts", "last_error")
+_NOT_HELD: Final = {"generation": 1, "token": "", "lease_until_us": 0}
+
+Key = tuple[Any, ...]
+Placed = tuple[dict[str, Any], Sequence[Evidence]]
+
+
+class Records(Turns):
+    """The part of a home that moves all it keeps; see :class:`~reflexio_store.moving.Moving`."""
+
+    def read_records(
+        self, kind: RecordKind, *, user_id: str | None = None, cursor: str | None = None, limit: int = 500
+    ) -> RecordPage:
+        """Everything of one kind in the order of its keys, one page of it; see the contract."""
+        table = _TABLES[kind]
+        key = _key_of(table)
+        which = [] if user_id is None else [_held_on(table, user_id)]
+        if cursor is not None:
+            which.append(tuple_(*key) > tuple_(*_place(cursor, len(key))))
+        statement = select(table).where(*which).order_by(*key).limit(limit)
+        with self._database.read() as connection:
+            rows = connection.execute(statement).mappings().all()
+            records = _records(connection, kind, rows)
+        if len(rows) < limit and len(records) == len(rows):
+            return RecordPage(records)
+        return RecordPage(records, _cursor(rows[len(records) - 1], key))
+
+    def put_records(self, records: Sequence[Record]) -> Stored:
+        """Store records as they are; each kind of them in a transaction of its own."""
+        by_kind: dict[RecordKind, list[Any]] = defaultdict(list)
+        for record in records:
+            by_kind[record_kind(record)].append(record)
+        return sum((self._put(by_kind[kind], kind) for kind in _TABLES if kind in by_kind), start=Stored())
+
+    def losses(self) -> list[str]:
+        """None: a SQL home keeps every record whole."""
+        return []
+
+    def _put(self, records: Sequence[Any], kind: RecordKind) -> Stored:
+        if kind == "request":
+            return self._put_turns(records)
+        with self._database.write() as connection:
+            if kind == "dismissal":
+                return self._put_absent(connection, DISMISSED, [_dismissal_row(record) for record in records])
+            if kind == "job":
+                return self._put_absent(connection, JOB, [_job_row(record) for record in records])
+            return self._put_learnings(connection, kind_named(kind), records)
+
+    def _put_turns(self, turns: Sequence[TurnRecord]) -> Stored:
+        new = self.add_turns(turns, learn_after=None)
+        if new == len(turns):
+            return Stored(new=new)
+        with self._database.read() as connection:
+            here = _turns_here(connection, turns)
+        differ = sum(here.get(_name(turn)) not in (turn, storable(turn)) for turn in turns)
+        return Stored(new=new, same=len(turns) - new - differ, differ=differ)
+
+    def _put_absent(self, connection: Connection, table: Table, rows: Sequence[dict[str, Any]]) -> Stored:
+        statement = self._database.dialect.insert(table).on_conflict_do_nothing().returning(table.c.user_id)
+        new = len(connection.execute(statement, rows).all())
+        return Stored(new=new, same=len(rows) - new)
+
+    def _put_learnings(self, connection: Connection, kind: Kind, learnings: Sequence[Learning]) -> Stored:
+        placed: dict[Key, Placed] = {}
+        for learning in learnings:
+            row = kind.row(learning)
+            row[kind.key] = row[kind.key] or kind.new_key()
+            evidence = sorted(set(getattr(learning, "evidence", ())), key=_place_of)
+            placed[row[kind.owner], row[kind.key]] = row, evidence
+        here = _learnings_here(connection, kind, list(placed))
+        changed = {key for key, value in here.items() if value != placed[key]}
+        self._remove(connection, kind, changed)
+        stored = [value for key, value in placed.items() if key in changed or key not in here]
+        insert_rows(connection, self._database.dialect, kind, [row for row, _ in stored])
+        self._add_evidence(connection, kind, stored)
+        new = len(placed) - len(here)
+        return Stored(new=new, replaced=len(changed), same=len(learnings) - new - len(changed))
+
+    def _remove(self, connection: Connection, kind: Kind, keys: Iterable[Key]) -> None:
+        by_owner: dict[str, list[str]] = defaultdict(list)
+        for owner, key in keys:
+            by_owner[owner].append(str(key))
+        for owner, ids in by_owner.items():
+            owned = and_(kind.column(kind.owner) == owner, named(kind, ids))
+            remove_rows(connection, self._database.dialect, kind, owned)
+
+    def _add_evidence(self, connection: Connection, kind: Kind, stored: Iterable[Placed]) -> None:
+        rows = [
+            {"user_id": row["user_id"], "kind": kind.name, "learning_id": str(row[kind.key]), **item.model_dump()}
+            for row, evidence in stored
+            for item in evidence
+        ]
+        if rows:
+            connection.execute(self._database.dialect.insert(EVIDENCE).on_conflict_do_nothing(), rows)
+
+
+def _held_on(table: Table, user_id: str) -> ColumnElement[bool]:
+    """What of a table is held on one user. Agent playbooks are nobody's."""
+    return table.c.user_id == user_id if "user_id" in table.c else false()
+
+
+def _records(connection: Connection, kind: RecordKind, rows: Sequence[RowMapping]) -> list[Record]:
+    """The records that rows are; of large requests only the first."""
+    if kind == "request":
+        return list(_turns(connection, rows))
+    if kind == "dismissal":
+        return [Dismissal(**row) for row in rows]
+    if kind == "job":
+        return [_job(row) for row in rows]
+    return cast("list[Record]", values_of(connection, kind_named(kind), rows))
+
+
+def _turns(connection: Connection, rows: Sequence[RowMapping]) -> list[TurnRecord]:
+    if not rows:
+        return []
+    span = tuple_(INTERACTION.c.user_id, INTERACTION.c.request_id)
+    first, last = _name_in(rows[0]), _name_in(rows[-1])
+    statement = select(INTERACTION).where(span >= tuple_(*first), span <= tuple_(*last))
+    messages: dict[Key, list[RowMapping]] = defaultdict(list)
+    size = 0
+    last_whole = len(rows)
+    for row in connection.execute(statement.order_by(*_key_of(INTERACTION))).mappings():
+        if size > _PAGE_CHARACTERS and _name_in(row) not in messages:
+            last_whole = next(at for at, request in enumerate(rows) if _name_in(request) == _name_in(row))
+            break
+        messages[_name_in(row)].append(row)
+        size += sum(len(row[name]) for name in _LARGE)
+    return [turn_record(row, messages[_name_in(row)]) for row in rows[:last_whole]]
+
+
+def _turns_here(connection: Connection, turns: Sequence[TurnRecord]) -> dict[Key, TurnRecord]:
+    """The turns that are stored under the names of these."""
+    here: dict[Key, TurnRecord] = {}
+    for part in chunks([_name(storable(turn)) for turn in turns]):
+        requests, messages = (
+            connection.execute(
+                select(table).where(tuple_(table.c.user_id, table.c.request_id).in_(part)).order_by(*_key_of(table))
+            ).mappings()
+            for table in (REQUEST, INTERACTION)
+        )
+        of_request: dict[Key, list[RowMapping]] = defaultdict(list)
+        for row in messages:
+            of_request[_name_in(row)].append(row)
+        here |= {_name_in(row): turn_record(row, of_request[_name_in(row)]) for row in requests}
+    return here
+
+
+def _learnings_here(connection: Connection, kind: Kind, keys: Sequence[Key]) -> dict[Key, Placed]:
+    owner, key = kind.column(kind.owner), kind.column(kind.key)
+    here: dict[Key, Placed] = {}
+    for part in chunks(keys):
+        rows = connection.execute(select(kind.table).where(tuple_(owner, key).in_(part))).mappings().all()
+        for row, value in zip(rows, values_of(connection, kind, rows), strict=True):
+            here[row[kind.owner], row[kind.key]] = dict(row), list(getattr(value, "evidence", ()))
+    return here
+
+
+def _job(row: RowMapping) -> JobRecord:
+    state = "ready" if row["state"] == "running" else row["state"]
+    fields = {name: row[name] for name in _JOB_FIELDS}
+    return JobRecord(**fields, state=state, payload=row["payload"] or {}, result=row["result"] or {})
+
+
+def _job_row(job: JobRecord) -> dict[str, Any]:
+    fields = {name: getattr(job, name) for name in _JOB_FIELDS}
+    return {**fields, "state": job.state, "payload": job.payload or None, "result": job.result or None, **_NOT_HELD}
+
+
+def _dismissal_row(item: Dismissal) -> dict[str, Any]:
+    return {name: getattr(item, name) for name in item.__dataclass_fields__}
+
+
+def _place_of(item: Evidence) -> tuple[str, int]:
+    return item.request_id, item.interaction_index
+
+
+def _name(turn: TurnRecord) -> Key:
+    return turn.user_id, turn.request_id
+
+
+def _name_in(row: RowMapping) -> Key:
+    return row["user_id"], row["request_id"]
+
+
+def _key_of(table: Table) -> list[Column[Any]]:
+    return list(table.primary_key.columns)
+
+
+def _cursor(row: RowMapping, key: Sequence[Column[Any]]) -> str:
+    return base64.urlsafe_b64encode(orjson.dumps([row[column.name] for column in key])).decode()
+
+
+def _place(cursor: str, length: int) -> list[Any]:
+    try:
+        values = orjson.loads(base64.urlsafe_b64decode(cursor))
+        if not isinstance(values, list) or len(values) != length:
+            raise ValueError("of another kind")
+    except (ValueError, binascii.Error) as error:
+        problem = ("cursor", "is not a next_cursor of this kind of record; leave it out to begin anew")
+        raise InvalidInputError("The records were not read", [problem]) from error
+    return values
