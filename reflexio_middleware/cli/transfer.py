@@ -52,17 +52,13 @@ def _writable(file: str) -> Iterator[BinaryIO]:
         yield sys.stdout.buffer
         sys.stdout.buffer.flush()
         return
+    from reflexio_middleware.exchange.files import whole_file
+
     path = Path(file).absolute()
     if not path.parent.is_dir():
         raise CommandError(f"there is no folder {path.parent}: make it, or name another file", BAD_INPUT)
-    with tempfile.NamedTemporaryFile(dir=path.parent, prefix=f".{path.name}.", delete=False) as made:
-        try:
-            yield cast(BinaryIO, made)
-        except BaseException:
-            made.close()
-            Path(made.name).unlink()
-            raise
-    os.replace(made.name, path)
+    with whole_file(path, replace=True) as lines:  # whether it may be replaced was asked before
+        yield lines
 
 
 def import_(

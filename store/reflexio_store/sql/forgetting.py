@@ -1,4 +1,4 @@
-"""Forgetting: requests, sessions and users, with what was learned from them alone.
+"""Forgetting: messages, requests, sessions and users, with what was learned from them alone.
 
 Everything is per user, so that each statement stays within one user's rows. A delete of many sessions is cut into
 transactions of 50, so that the agent's turns are stored in between; a single request or session goes at once.
@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Sequence
 
-from sqlalchemy import ColumnElement, Connection, Table, and_, delete, select, true
+from sqlalchemy import ColumnElement, Connection, Table, and_, delete, func, select, true
 
 from reflexio_store.contract import Receipt
 
@@ -18,8 +18,8 @@ from .dismissals import drop_dismissals
 from .kinds import PROFILES, USER_PLAYBOOKS
 from .learning_rows import remove_rows
 from .part import Part, chunks
-from .tables import EVIDENCE, JOB, REQUEST, SESSION
-from .traces import forget_requests, mend_sessions
+from .tables import EVIDENCE, INTERACTION, JOB, REQUEST, SESSION
+from .traces import forget_message, forget_requests, mend_sessions
 
 _SESSIONS_AT_ONCE = 50
 
@@ -28,8 +28,37 @@ class Forgetting(Part):
     """The part of a home that deletes turns and what rests on them."""
 
     @retried
-    def delete_requests(self, request_ids: Sequence[str], *, user_id: str | None = None) -> Receipt:
-        """Delete requests, and the learnings that rested on them alone."""
+    def delete_interaction(self, user_id: str, interaction_id: int) -> Receipt:
+        """Delete one message of a user, and the learnings that rested on it alone. A request that has no message left
+        goes, too."""
+        c = INTERACTION.c
+        which = and_(c.user_id == user_id, c.interaction_id == interaction_id)
+        with self._database.write() as connection:
+            self._database.dialect.hold(connection, [user_id])
+            found = connection.execute(select(c.request_id, c.seq).where(which)).first()
+            if found is None:
+                return Receipt()
+            request_id, place = found
+            of_request = and_(c.user_id == user_id, c.request_id == request_id)
+            if connection.execute(select(func.count()).where(of_request)).scalar_one() == 1:
+                one = and_(REQUEST.c.user_id == user_id, REQUEST.c.request_id == request_id)
+                receipt = self._forget_where(connection, one)
+            else:
+                profiles, playbooks = forget_message(connection, self._database.dialect, user_id, request_id, place)
+                connection.execute(delete(INTERACTION).where(of_request, c.seq == place))
+                receipt = Receipt(interactions=1, profiles=profiles, user_playbooks=playbooks)
+            self._compact(connection, receipt)
+            return receipt
+
+    def delete_requests(self, request_ids: Sequence[str] | None, *, user_id: str | None = None) -> Receipt:
+        """Delete requests (all of them, or of the user, where ``request_ids`` is None), and the learnings that rested
+        on them alone."""
+        if request_ids is None:
+            return self._forget_sessions(_owned_by(SESSION, user_id))
+        return self._forget_named(request_ids, user_id)
+
+    @retried
+    def _forget_named(self, request_ids: Sequence[str], user_id: str | None) -> Receipt:
         receipt = Receipt()
         with self._database.write() as connection:
             for part in chunks(list(dict.fromkeys(request_ids))):

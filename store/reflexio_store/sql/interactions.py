@@ -25,10 +25,13 @@ class Interactions(Part):
     """The part of a home that finds interactions."""
 
     def get_interactions(self, query: GetInteractionsRequest) -> list[Interaction]:
-        """Interactions of one user, newest first (at most 100 where ``top_k`` is None)."""
-        which = [_c.user_id == query.user_id, *_window(query)]
+        """Interactions of one user, newest first (at most 100 where ``top_k`` is None); those of all users go by the
+        time of their requests."""
+        limit = query.top_k or _MOST
         with self._database.read() as connection:
-            return _newest(connection, which, query.top_k or _MOST)
+            if query.user_id is None:
+                return _newest_of_all(connection, _window(query), limit)
+            return _newest(connection, [_c.user_id == query.user_id, *_window(query)], limit)
 
     def search_interactions(self, query: SearchInteractionRequest) -> list[Interaction]:
         """Interactions of one user that match, best first. What was stored before the call is found.
@@ -109,6 +112,13 @@ def _window(query: GetInteractionsRequest | SearchInteractionRequest) -> list[Co
 def _newest(connection: Connection, which: Sequence[ColumnElement[bool]], limit: int) -> list[Interaction]:
     same = and_(REQUEST.c.user_id == _c.user_id, REQUEST.c.request_id == _c.request_id)
     order = (_c.created_at.desc(), REQUEST.c.created_at_us.desc(), _c.request_id.desc(), _c.seq.desc())
+    statement = select(INTERACTION).join(REQUEST, same).where(*which).order_by(*order).limit(limit)
+    return [interaction_value(row) for row in connection.execute(statement).mappings()]
+
+
+def _newest_of_all(connection: Connection, which: Sequence[ColumnElement[bool]], limit: int) -> list[Interaction]:
+    same = and_(REQUEST.c.user_id == _c.user_id, REQUEST.c.request_id == _c.request_id)
+    order = (REQUEST.c.created_at_us.desc(), REQUEST.c.request_id.desc(), _c.user_id.desc(), _c.seq.desc())
     statement = select(INTERACTION).join(REQUEST, same).where(*which).order_by(*order).limit(limit)
     return [interaction_value(row) for row in connection.execute(statement).mappings()]
 

@@ -6,6 +6,7 @@ import base64
 import binascii
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
+from dataclasses import fields
 from typing import Any, Final, cast
 
 import orjson
@@ -14,13 +15,13 @@ from sqlalchemy import Column, ColumnElement, Connection, RowMapping, Table, and
 from reflexio_store.errors import InvalidInputError
 from reflexio_store.models import Evidence, Learning
 from reflexio_store.moving import Dismissal, JobRecord, Record, RecordKind, RecordPage, Stored, record_kind
-from reflexio_store.records import TurnRecord
+from reflexio_store.records import InteractionRecord, TurnRecord
 
 from .kinds import Kind, kind_named
 from .learning_rows import insert_rows, named, remove_rows, values_of
 from .part import chunks
 from .requests import Turns
-from .rows import storable, turn_record
+from .rows import storable
 from .tables import AGENT_PLAYBOOK, DISMISSED, EVIDENCE, INTERACTION, JOB, PROFILE, REQUEST, USER_PLAYBOOK
 
 _TABLES: Final[dict[RecordKind, Table]] = {
@@ -33,6 +34,9 @@ _TABLES: Final[dict[RecordKind, Table]] = {
 }
 _PAGE_CHARACTERS: Final = 8_000_000  # of messages: a page of requests that hold more than this is cut short
 _LARGE: Final = ("content", "shadow_content", "expert_content", "image_encoding")
+_LISTS: Final = ("tools_used", "citations", "retrieved_learnings")
+_REQUEST_FIELDS: Final = sorted({item.name for item in fields(TurnRecord)} - {"interactions", "metadata", "options"})
+_INTERACTION_FIELDS: Final = sorted({item.name for item in fields(InteractionRecord)} - {"place", *_LISTS})
 _JOB_FIELDS: Final = ("user_id", "kind", "key", "due_us", "attempts", "last_error")
 _NOT_HELD: Final = {"generation": 1, "token": "", "lease_until_us": 0}
 
@@ -160,7 +164,21 @@ def _turns(connection: Connection, rows: Sequence[RowMapping]) -> list[TurnRecor
             break
         messages[_name_in(row)].append(row)
         size += sum(len(row[name]) for name in _LARGE)
-    return [turn_record(row, messages[_name_in(row)]) for row in rows[:last_whole]]
+    return [_turn(row, messages[_name_in(row)]) for row in rows[:last_whole]]
+
+
+def _turn(row: RowMapping, interactions: Sequence[RowMapping]) -> TurnRecord:
+    """The turn that a request's row and the rows of its interactions (in order) are."""
+    values = {name: row[name] for name in _REQUEST_FIELDS}
+    messages = [_interaction(at, item) for at, item in enumerate(interactions)]
+    return TurnRecord(**values, interactions=messages, metadata=row["details"] or {}, options=row["options"] or {})
+
+
+def _interaction(at: int, row: RowMapping) -> InteractionRecord:
+    values = {name: row[name] for name in _INTERACTION_FIELDS}
+    for name in _LISTS:
+        values[name] = row[name] or []
+    return InteractionRecord(**values, place=None if row["seq"] == at else row["seq"])
 
 
 def _turns_here(connection: Connection, turns: Sequence[TurnRecord]) -> dict[Key, TurnRecord]:
@@ -176,7 +194,7 @@ def _turns_here(connection: Connection, turns: Sequence[TurnRecord]) -> dict[Key
         of_request: dict[Key, list[RowMapping]] = defaultdict(list)
         for row in messages:
             of_request[_name_in(row)].append(row)
-        here |= {_name_in(row): turn_record(row, of_request[_name_in(row)]) for row in requests}
+        here |= {_name_in(row): _turn(row, of_request[_name_in(row)]) for row in requests}
     return here
 
 

@@ -6,7 +6,7 @@ slower, and one odd row would hide a whole session.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from typing import Any
 
@@ -82,31 +82,6 @@ def placed(turn: TurnRecord) -> Iterator[tuple[int, InteractionRecord]]:
 
 def _json(value: Any) -> str | None:
     return dumps(value) if value else None
-
-
-def turn_record(row: RowMapping, interactions: Sequence[RowMapping]) -> TurnRecord:
-    """The turn that a request's row and the rows of its interactions (in order) are: the way back."""
-    return TurnRecord(
-        request_id=row["request_id"],
-        user_id=row["user_id"],
-        session_id=row["session_id"],
-        agent_version=row["agent_version"],
-        source=row["source"],
-        created_at_us=row["created_at_us"],
-        interactions=[_interaction_record(at, item) for at, item in enumerate(interactions)],
-        status=row["status"],
-        error=row["error"],
-        metadata=row["details"] or {},
-        options=row["options"] or {},
-        retrieval_experiment_id=row["retrieval_experiment_id"],
-        retrieval_experiment_arm=row["retrieval_experiment_arm"],
-    )
-
-
-def _interaction_record(at: int, row: RowMapping) -> InteractionRecord:
-    values: dict[str, Any] = {name: row[name] for name in _INTERACTION_TEXTS}
-    values |= {name: row[name] or [] for name in ("tools_used", "citations", "retrieved_learnings")}
-    return InteractionRecord(**values, created_at=row["created_at"], place=None if row["seq"] == at else row["seq"])
 
 
 def request_value(row: RowMapping) -> Request:
