@@ -20,7 +20,7 @@ from hypothesis import strategies as st
 import reflexio_middleware as reflexio
 from reflexio_middleware.exchange import copy, export_to, import_from, pages_of
 from reflexio_store.contract import Applied, Change, Store
-from reflexio_store.errors import ImportFileError, InvalidInputError
+from reflexio_store.errors import ImportFileError
 from reflexio_store.homes import open_store
 from reflexio_store.models import (
     NEVER_EXPIRES,
@@ -192,13 +192,6 @@ def test_copying_tells_what_differs_and_changes_no_request() -> None:
         found = second.get_learnings("profile", LearningQuery(user_id="ann"))
         assert sorted(item.content for item in found if isinstance(item, UserProfile)) == ["New.", "Stays."]
         assert second.search_learnings("profile", LearningQuery(user_id="ann", query="old")) == []
-
-
-@pytest.mark.parametrize("cursor", ["x", "", "W10=", "bnVsbA=="])
-def test_a_cursor_that_is_none_is_refused(cursor: str) -> None:
-    """With what to do instead."""
-    with opened() as store, pytest.raises(InvalidInputError, match="is not a next_cursor"):
-        store.read_records("profile", cursor=cursor)
 
 
 _HEADER = b'{"format":"reflexio-middleware-export","version":1,"release":"0","exported_at":0,"user_id":null}\n'
