@@ -15,6 +15,8 @@ from reflexio_middleware.cli.options import Json
 from reflexio_middleware.cli.screen import note, print_json, screen, table
 from reflexio_store.moving import RecordKind
 
+Rows = Mapping[RecordKind, Mapping[str, Any]]
+
 _COLUMNS = ("there", "copied", "known", "replaced", "differ", "in TO")
 
 
@@ -40,7 +42,7 @@ def copy(
         with progress_bar("copying", total) as advance:
             moved = copy_all(old.store, new.store, progress=advance)
         held = counts_of(new.store)
-    rows = {
+    rows: Rows = {
         kind: {"there": done.total, "copied": done.new, "known": done.same, "replaced": done.replaced,
                "differ": done.differ, "in TO": held[kind]}
         for kind, done in moved.kinds.items()
@@ -58,14 +60,14 @@ def _place(url: str) -> Path | str:
     return url.strip() if file is None else file.resolve()
 
 
-def _show(rows: Mapping[RecordKind, Mapping[str, Any]]) -> None:
+def _show(rows: Rows) -> None:
     made = table("", *_COLUMNS, right=_COLUMNS)
     for kind, row in rows.items():
         made.add_row(f"{NAMES[kind]}s", *("-" if row[name] is None else f"{row[name]:,}" for name in _COLUMNS))
     screen().print(made)
 
 
-def _check(rows: Mapping[RecordKind, Mapping[str, Any]]) -> None:
+def _check(rows: Rows) -> None:
     """Raises where the counts do not agree."""
     wrong = []
     for kind, row in rows.items():

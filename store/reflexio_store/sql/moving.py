@@ -7,6 +7,8 @@ import binascii
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import fields
+from itertools import takewhile
+from math import inf
 from typing import Any, Final, cast
 
 import orjson
@@ -19,7 +21,7 @@ from reflexio_store.records import InteractionRecord, TurnRecord
 
 from .kinds import Kind, kind_named
 from .learning_rows import insert_rows, named, remove_rows, values_of
-from .part import chunks
+from .part import among
 from .requests import Turns
 from .rows import storable
 from .tables import AGENT_PLAYBOOK, DISMISSED, EVIDENCE, INTERACTION, JOB, PROFILE, REQUEST, USER_PLAYBOOK
@@ -33,14 +35,16 @@ _TABLES: Final[dict[RecordKind, Table]] = {
     "job": JOB,
 }
 _PAGE_CHARACTERS: Final = 8_000_000  # of messages: a page of requests that hold more than this is cut short
-_LARGE: Final = ("content", "shadow_content", "expert_content", "image_encoding")
 _LISTS: Final = ("tools_used", "citations", "retrieved_learnings")
 _REQUEST_FIELDS: Final = sorted({item.name for item in fields(TurnRecord)} - {"interactions", "metadata", "options"})
-_INTERACTION_FIELDS: Final = sorted({item.name for item in fields(InteractionRecord)} - {"place", *_LISTS})
+_MESSAGE_COLUMNS: Final = [
+    *(INTERACTION.c[name] for name in ("user_id", "request_id", "seq")),
+    *(INTERACTION.c[item.name] for item in fields(InteractionRecord) if item.name != "place"),
+]
 _JOB_FIELDS: Final = ("user_id", "kind", "key", "due_us", "attempts", "last_error")
 _NOT_HELD: Final = {"generation": 1, "token": "", "lease_until_us": 0}
 
-Key = tuple[Any, ...]
+Name = tuple[Any, Any]
 Placed = tuple[dict[str, Any], Sequence[Evidence]]
 
 
@@ -91,7 +95,9 @@ class Records(Turns):
             return Stored(new=new)
         with self._database.read() as connection:
             here = _turns_here(connection, turns)
-        differ = sum(here.get(_name(turn)) not in (turn, storable(turn)) for turn in turns)
+            others = [storable(turn) for turn in turns if here.get(_name(turn)) != turn]
+            here = _turns_here(connection, others)
+        differ = sum(here.get(_name(turn)) != turn for turn in others)
         return Stored(new=new, same=len(turns) - new - differ, differ=differ)
 
     def _put_absent(self, connection: Connection, table: Table, rows: Sequence[dict[str, Any]]) -> Stored:
@@ -100,13 +106,13 @@ class Records(Turns):
         return Stored(new=new, same=len(rows) - new)
 
     def _put_learnings(self, connection: Connection, kind: Kind, learnings: Sequence[Learning]) -> Stored:
-        placed: dict[Key, Placed] = {}
+        placed: dict[Name, Placed] = {}
         for learning in learnings:
             row = kind.row(learning)
             row[kind.key] = row[kind.key] or kind.new_key()
             evidence = sorted(set(getattr(learning, "evidence", ())), key=_place_of)
             placed[row[kind.owner], row[kind.key]] = row, evidence
-        here = _learnings_here(connection, kind, list(placed))
+        here = _learnings_here(connection, kind, placed)
         changed = {key for key, value in here.items() if value != placed[key]}
         self._remove(connection, kind, changed)
         stored = [value for key, value in placed.items() if key in changed or key not in here]
@@ -115,7 +121,7 @@ class Records(Turns):
         new = len(placed) - len(here)
         return Stored(new=new, replaced=len(changed), same=len(learnings) - new - len(changed))
 
-    def _remove(self, connection: Connection, kind: Kind, keys: Iterable[Key]) -> None:
+    def _remove(self, connection: Connection, kind: Kind, keys: Iterable[Name]) -> None:
         by_owner: dict[str, list[str]] = defaultdict(list)
         for owner, key in keys:
             by_owner[owner].append(str(key))
@@ -152,57 +158,59 @@ def _records(connection: Connection, kind: RecordKind, rows: Sequence[RowMapping
 def _turns(connection: Connection, rows: Sequence[RowMapping]) -> list[TurnRecord]:
     if not rows:
         return []
-    span = tuple_(INTERACTION.c.user_id, INTERACTION.c.request_id)
-    first, last = _name_in(rows[0]), _name_in(rows[-1])
-    statement = select(INTERACTION).where(span >= tuple_(*first), span <= tuple_(*last))
-    messages: dict[Key, list[RowMapping]] = defaultdict(list)
+    span = tuple_(*_MESSAGE_COLUMNS[:2])
+    which = and_(span >= tuple_(*_name_in(rows[0])), span <= tuple_(*_name_in(rows[-1])))
+    messages, beyond = _messages(connection, which, _PAGE_CHARACTERS)
+    whole = takewhile(lambda row: _name_in(row) != beyond, rows)
+    return [_turn(row, messages[_name_in(row)]) for row in whole]
+
+
+def _messages(
+    connection: Connection, which: ColumnElement[bool], most: float = inf
+) -> tuple[dict[Name, list[InteractionRecord]], Name | None]:
+    """The messages of requests, in order; where they hold more than ``most`` characters, those of the first requests,
+    and the name of the one to go on with."""
+    messages: dict[Name, list[InteractionRecord]] = defaultdict(list)
     size = 0
-    last_whole = len(rows)
-    for row in connection.execute(statement.order_by(*_key_of(INTERACTION))).mappings():
-        if size > _PAGE_CHARACTERS and _name_in(row) not in messages:
-            last_whole = next(at for at, request in enumerate(rows) if _name_in(request) == _name_in(row))
-            break
-        messages[_name_in(row)].append(row)
-        size += sum(len(row[name]) for name in _LARGE)
-    return [_turn(row, messages[_name_in(row)]) for row in rows[:last_whole]]
+    for row in connection.execute(select(*_MESSAGE_COLUMNS).where(which).order_by(*_key_of(INTERACTION))):
+        name = row[0], row[1]
+        if size > most and name not in messages:
+            return messages, name
+        item = InteractionRecord(*row[3:])
+        for listed in _LISTS:
+            if getattr(item, listed) is None:
+                setattr(item, listed, [])
+        if row[2] != len(messages[name]):
+            item.place = row[2]
+        messages[name].append(item)
+        size += len(item.content) + len(item.shadow_content) + len(item.expert_content) + len(item.image_encoding)
+    return messages, None
 
 
-def _turn(row: RowMapping, interactions: Sequence[RowMapping]) -> TurnRecord:
-    """The turn that a request's row and the rows of its interactions (in order) are."""
+def _turn(row: RowMapping, messages: list[InteractionRecord]) -> TurnRecord:
+    """The turn that a request's row and its messages are."""
     values = {name: row[name] for name in _REQUEST_FIELDS}
-    messages = [_interaction(at, item) for at, item in enumerate(interactions)]
     return TurnRecord(**values, interactions=messages, metadata=row["details"] or {}, options=row["options"] or {})
 
 
-def _interaction(at: int, row: RowMapping) -> InteractionRecord:
-    values = {name: row[name] for name in _INTERACTION_FIELDS}
-    for name in _LISTS:
-        values[name] = row[name] or []
-    return InteractionRecord(**values, place=None if row["seq"] == at else row["seq"])
-
-
-def _turns_here(connection: Connection, turns: Sequence[TurnRecord]) -> dict[Key, TurnRecord]:
+def _turns_here(connection: Connection, turns: Sequence[TurnRecord]) -> dict[Name, TurnRecord]:
     """The turns that are stored under the names of these."""
-    here: dict[Key, TurnRecord] = {}
-    for part in chunks([_name(storable(turn)) for turn in turns]):
-        requests, messages = (
-            connection.execute(
-                select(table).where(tuple_(table.c.user_id, table.c.request_id).in_(part)).order_by(*_key_of(table))
-            ).mappings()
-            for table in (REQUEST, INTERACTION)
-        )
-        of_request: dict[Key, list[RowMapping]] = defaultdict(list)
-        for row in messages:
-            of_request[_name_in(row)].append(row)
-        here |= {_name_in(row): _turn(row, of_request[_name_in(row)]) for row in requests}
+    here: dict[Name, TurnRecord] = {}
+    names = [_name(turn) for turn in turns]
+    messages: dict[Name, list[InteractionRecord]] = {}
+    for some in among(INTERACTION.c.user_id, INTERACTION.c.request_id, names):
+        messages |= _messages(connection, some)[0]
+    for some in among(REQUEST.c.user_id, REQUEST.c.request_id, names):
+        requests = connection.execute(select(REQUEST).where(some)).mappings()
+        here |= {_name_in(row): _turn(row, messages.get(_name_in(row), [])) for row in requests}
     return here
 
 
-def _learnings_here(connection: Connection, kind: Kind, keys: Sequence[Key]) -> dict[Key, Placed]:
+def _learnings_here(connection: Connection, kind: Kind, keys: Iterable[Name]) -> dict[Name, Placed]:
     owner, key = kind.column(kind.owner), kind.column(kind.key)
-    here: dict[Key, Placed] = {}
-    for part in chunks(keys):
-        rows = connection.execute(select(kind.table).where(tuple_(owner, key).in_(part))).mappings().all()
+    here: dict[Name, Placed] = {}
+    for some in among(owner, key, keys):
+        rows = connection.execute(select(kind.table).where(some)).mappings().all()
         for row, value in zip(rows, values_of(connection, kind, rows), strict=True):
             here[row[kind.owner], row[kind.key]] = dict(row), list(getattr(value, "evidence", ()))
     return here
@@ -227,11 +235,11 @@ def _place_of(item: Evidence) -> tuple[str, int]:
     return item.request_id, item.interaction_index
 
 
-def _name(turn: TurnRecord) -> Key:
+def _name(turn: TurnRecord) -> Name:
     return turn.user_id, turn.request_id
 
 
-def _name_in(row: RowMapping) -> Key:
+def _name_in(row: RowMapping) -> Name:
     return row["user_id"], row["request_id"]
 
 
