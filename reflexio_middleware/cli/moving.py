@@ -19,6 +19,7 @@ NAMES: Final[dict[RecordKind, str]] = {
     "user_playbook": "user playbook",
     "agent_playbook": "agent playbook",
     "dismissal": "dismissal",
+    "outcome": "session outcome",
     "job": "job",
 }
 

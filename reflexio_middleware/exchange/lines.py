@@ -17,6 +17,7 @@ from reflexio_store.models import (
     AgentPlaybook,
     Citation,
     RetrievedLearning,
+    SessionOutcome,
     ToolUsed,
     UserActionType,
     UserPlaybook,
@@ -150,10 +151,11 @@ class _Job(BaseModel):
     result: dict[str, Any] = Field(default_factory=dict)
 
 
-_LEARNINGS: Final[dict[str, type[UserProfile] | type[UserPlaybook] | type[AgentPlaybook]]] = {
+_VALUES: Final[dict[str, type[UserProfile] | type[UserPlaybook] | type[AgentPlaybook] | type[SessionOutcome]]] = {
     "profile": UserProfile,
     "user_playbook": UserPlaybook,
     "agent_playbook": AgentPlaybook,
+    "outcome": SessionOutcome,
 }
 
 
@@ -185,7 +187,7 @@ def encode_end(counts: Mapping[Any, int]) -> bytes:
 
 
 def encode_record(record: Record) -> bytes:
-    """The line of a record; of all but learnings, what has its default value is left out."""
+    """The line of a record; of requests, dismissals and jobs, what has its default value is left out."""
     kind = record_kind(record)
     if isinstance(record, TurnRecord):
         return _line({"type": kind, **_told(record), "interactions": [_told(item) for item in record.interactions]})
@@ -234,7 +236,7 @@ def _record(kind: str, values: dict[str, Any]) -> Record:
         return Dismissal(**_Dismissal.model_validate(values).model_dump())
     if kind == "job":
         return JobRecord(**_Job.model_validate(values).model_dump())
-    return _LEARNINGS[kind].model_validate(values)
+    return _VALUES[kind].model_validate(values)
 
 
 def _decoded(line: bytes) -> dict[str, Any]:

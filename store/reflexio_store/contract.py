@@ -314,7 +314,7 @@ class Store(Requests, Learnings, Uses, Jobs, Moving, Protocol):
 
     def counts(self) -> dict[str, int]:
         """Rows by what they are: ``sessions, requests, interactions, profiles, user_playbooks, agent_playbooks,
-        dismissals``, and jobs as ``jobs_ready, jobs_running, jobs_done, jobs_dead``."""
+        dismissals, outcomes``, and jobs as ``jobs_ready, jobs_running, jobs_done, jobs_dead``."""
         ...
 
     def check(self) -> list[Finding]:

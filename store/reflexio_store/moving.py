@@ -10,13 +10,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final, Literal, Protocol
 
-from .models import AgentPlaybook, UserPlaybook, UserProfile
+from .models import AgentPlaybook, SessionOutcome, UserPlaybook, UserProfile
 from .records import TurnRecord
 
-RecordKind = Literal["request", "profile", "user_playbook", "agent_playbook", "dismissal", "job"]
+RecordKind = Literal["request", "profile", "user_playbook", "agent_playbook", "dismissal", "outcome", "job"]
 RECORD_KINDS: Final[tuple[RecordKind, ...]] = (
     *("request", "profile", "user_playbook", "agent_playbook"),
-    *("dismissal", "job"),
+    *("dismissal", "outcome", "job"),
 )
 
 
@@ -48,7 +48,7 @@ class JobRecord:
     result: dict[str, Any] = field(default_factory=dict)
 
 
-Record = TurnRecord | UserProfile | UserPlaybook | AgentPlaybook | Dismissal | JobRecord
+Record = TurnRecord | UserProfile | UserPlaybook | AgentPlaybook | Dismissal | SessionOutcome | JobRecord
 
 
 def record_kind(record: Record) -> RecordKind:
@@ -56,9 +56,8 @@ def record_kind(record: Record) -> RecordKind:
     return _KIND_OF[type(record)]
 
 
-_KIND_OF: Final[dict[type, RecordKind]] = dict(
-    zip((TurnRecord, UserProfile, UserPlaybook, AgentPlaybook, Dismissal, JobRecord), RECORD_KINDS, strict=True)
-)
+_TYPES = (TurnRecord, UserProfile, UserPlaybook, AgentPlaybook, Dismissal, SessionOutcome, JobRecord)
+_KIND_OF: Final[dict[type, RecordKind]] = dict(zip(_TYPES, RECORD_KINDS, strict=True))
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,8 +103,8 @@ class Moving(Protocol):
     def put_records(self, records: Sequence[Record]) -> Stored:
         """Store records as they are; no work is asked for but that of the jobs among them.
 
-        A request that is there stays as it is; a learning that is there with another value is replaced; a dismissal or
-        a job that is there stays.
+        A request that is there stays as it is; a learning that is there with another value is replaced; a dismissal,
+        an outcome or a job that is there stays.
         """
         ...
 

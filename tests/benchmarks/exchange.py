@@ -125,8 +125,10 @@ def main() -> None:
         for label, step in STEPS.items():
             process = context.Process(target=measured, args=(step, folder, answers))
             process.start()
-            seconds, memory = answers.get()
             process.join()
+            if process.exitcode != 0:
+                raise SystemExit(f"{label}: the process ended with {process.exitcode}")
+            seconds, memory = answers.get()
             print(f"{label:30} {seconds:8.2f} {requests / seconds:11,.0f} {rows / seconds:9,.0f} {memory:9,}")
 
 

@@ -27,6 +27,7 @@ from reflexio_store.models import (
     AgentPlaybook,
     Evidence,
     LearningQuery,
+    SessionOutcome,
     Status,
     UserPlaybook,
     UserProfile,
@@ -83,7 +84,12 @@ _job = st.builds(
     JobRecord, user_id=_text, kind=_id, key=_text, state=st.sampled_from(["ready", "done", "dead"]),
     due_us=st.integers(0, 2**62), attempts=st.integers(0, 9), last_error=_text, payload=_json, result=_json,
 )  # fmt: skip
-_record = st.one_of(_turn, _profile, _playbook, _shared, _dismissal, _job)
+_outcome = st.builds(
+    SessionOutcome, session_id=_id, outcome=st.sampled_from(["success", "failure", "unknown"]), occurred_at=_second,
+    user_id=_text, source=_text, label=st.none() | _id, value=st.none() | st.floats(allow_nan=False, width=32,
+    allow_infinity=False), metadata=st.none() | _json, created_at=_second,
+)  # fmt: skip
+_record = st.one_of(_turn, _profile, _playbook, _shared, _dismissal, _outcome, _job)
 
 
 @settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.too_slow])

@@ -20,6 +20,7 @@ from .learning_rows import remove_rows
 from .part import Part, chunks
 from .tables import EVIDENCE, INTERACTION, JOB, REQUEST, SESSION
 from .traces import forget_message, forget_requests, mend_sessions
+from .uses import note_shown_again
 
 _SESSIONS_AT_ONCE = 50
 
@@ -46,6 +47,7 @@ class Forgetting(Part):
             else:
                 profiles, playbooks = forget_message(connection, self._database.dialect, user_id, request_id, place)
                 connection.execute(delete(INTERACTION).where(of_request, c.seq == place))
+                note_shown_again(connection, self._database.dialect, user_id, request_id)
                 receipt = Receipt(interactions=1, profiles=profiles, user_playbooks=playbooks)
             self._compact(connection, receipt)
             return receipt

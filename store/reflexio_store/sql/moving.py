@@ -24,7 +24,8 @@ from .learning_rows import insert_rows, named, remove_rows, values_of
 from .part import among
 from .requests import Turns
 from .rows import storable
-from .tables import AGENT_PLAYBOOK, DISMISSED, EVIDENCE, INTERACTION, JOB, PROFILE, REQUEST, USER_PLAYBOOK
+from .tables import AGENT_PLAYBOOK, DISMISSED, EVIDENCE, INTERACTION, JOB, OUTCOME, PROFILE, REQUEST, USER_PLAYBOOK
+from .uses import outcome_row, outcome_value
 
 _TABLES: Final[dict[RecordKind, Table]] = {
     "request": REQUEST,
@@ -32,6 +33,7 @@ _TABLES: Final[dict[RecordKind, Table]] = {
     "user_playbook": USER_PLAYBOOK,
     "agent_playbook": AGENT_PLAYBOOK,
     "dismissal": DISMISSED,
+    "outcome": OUTCOME,
     "job": JOB,
 }
 _PAGE_CHARACTERS: Final = 8_000_000  # of messages: a page of requests that hold more than this is cut short
@@ -85,6 +87,8 @@ class Records(Turns):
         with self._database.write() as connection:
             if kind == "dismissal":
                 return self._put_absent(connection, DISMISSED, [_dismissal_row(record) for record in records])
+            if kind == "outcome":
+                return self._put_absent(connection, OUTCOME, [outcome_row(record) for record in records])
             if kind == "job":
                 return self._put_absent(connection, JOB, [_job_row(record) for record in records])
             return self._put_learnings(connection, kind_named(kind), records)
@@ -150,6 +154,8 @@ def _records(connection: Connection, kind: RecordKind, rows: Sequence[RowMapping
         return list(_turns(connection, rows))
     if kind == "dismissal":
         return [Dismissal(**row) for row in rows]
+    if kind == "outcome":
+        return [outcome_value(row) for row in rows]
     if kind == "job":
         return [_job(row) for row in rows]
     return cast("list[Record]", values_of(connection, kind_named(kind), rows))

@@ -93,6 +93,15 @@ class TestForgettingAMessage:
         store.delete_interaction("ada", message(stored, 0))
         assert store.counts()["dismissals"] == 1
 
+    def test_it_no_longer_counts_as_shown(self, store: Store, turn: MakeTurn) -> None:
+        """What recall put into it was shown nowhere else."""
+        stored = turn("one", "two")
+        stored.interactions[0].retrieved_learnings = [{"kind": "profile", "learning_id": "p1"}]
+        stored.interactions[1].retrieved_learnings = [{"kind": "profile", "learning_id": "p2"}]
+        store.add_turns([stored])
+        store.delete_interaction("ada", message(stored, 0))
+        assert {name: use.shown for name, use in store.uses("profile", ["p1", "p2"]).items()} == {"p2": 1}
+
 
 class TestAllOfThem:
     def test_all_requests_are_deleted_where_none_is_named(self, store: Store, turn: MakeTurn) -> None:

@@ -7,7 +7,15 @@ import pytest
 from reflexio_store import ids
 from reflexio_store.contract import Store
 from reflexio_store.errors import InvalidInputError
-from reflexio_store.models import AgentPlaybook, Evidence, LearningQuery, Status, UserPlaybook, UserProfile
+from reflexio_store.models import (
+    AgentPlaybook,
+    Evidence,
+    LearningQuery,
+    SessionOutcome,
+    Status,
+    UserPlaybook,
+    UserProfile,
+)
 from reflexio_store.moving import RECORD_KINDS, Dismissal, JobRecord, Record, RecordKind, Stored
 from reflexio_store.records import TurnRecord
 from tests.store.conformance.asking import MakeTurn, search_profiles
@@ -40,6 +48,7 @@ def some(turn: MakeTurn, user: str) -> list[Record]:
         UserProfile(profile_id="b", user_id=user, content="Liked tea.", status=Status.SUPERSEDED, superseded_by="a"),
         UserPlaybook(user_playbook_id=1, user_id=user, content="Offer tea.", evidence=[place], status=Status.ARCHIVED),
         Dismissal(user, "profile", "digest", made.request_id, 0),
+        SessionOutcome(session_id="s1", user_id=user, outcome="success", occurred_at=7, created_at=8, value=0.5),
         JobRecord(user, "learn", "s1", "dead", 5, 6, "it broke", {"a": 1}, {"b": 2}),
     ]
 
@@ -50,7 +59,7 @@ SHARED = AgentPlaybook(agent_playbook_id=1, agent_version="v1", content="Warm th
 def test_what_was_put_is_read_as_it_was(store: Store, turn: MakeTurn) -> None:
     """Each record whole, and each once, however small the pages."""
     records = [*some(turn, "ada"), *some(turn, "bob"), SHARED]
-    assert store.put_records(records) == Stored(new=13)
+    assert store.put_records(records) == Stored(new=15)
     for limit in (1, 2, 500):
         assert told(everything(store, limit)) == sorted(map(repr, records))
     assert store.losses() == []
@@ -66,9 +75,9 @@ def test_of_one_user_only_what_is_held_on_this_user_is_read(store: Store, turn: 
 def test_putting_again_changes_nothing(store: Store, turn: MakeTurn) -> None:
     """Within one call, too."""
     records = [*some(turn, "ada"), SHARED]
-    assert store.put_records([*records, *records]) == Stored(new=7, same=7)
+    assert store.put_records([*records, *records]) == Stored(new=8, same=8)
     before = everything(store)
-    assert store.put_records(records) == Stored(same=7)
+    assert store.put_records(records) == Stored(same=8)
     assert everything(store) == before
 
 
