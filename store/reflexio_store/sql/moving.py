@@ -178,7 +178,8 @@ def _messages(
     and the name of the one to go on with."""
     messages: dict[Name, list[InteractionRecord]] = defaultdict(list)
     size = 0
-    for row in connection.execute(select(*_MESSAGE_COLUMNS).where(which).order_by(*_key_of(INTERACTION))):
+    rows: Iterable[Any] = connection.execute(select(*_MESSAGE_COLUMNS).where(which).order_by(*_key_of(INTERACTION)))
+    for row in rows:
         name = row[0], row[1]
         if size > most and name not in messages:
             return messages, name
