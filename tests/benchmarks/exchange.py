@@ -129,7 +129,8 @@ def main() -> None:
             if process.exitcode != 0:
                 raise SystemExit(f"{label}: the process ended with {process.exitcode}")
             seconds, memory = answers.get()
-            print(f"{label:30} {seconds:8.2f} {requests / seconds:11,.0f} {rows / seconds:9,.0f} {memory:9,}")
+            rates = (requests / seconds, rows / seconds) if step is not nothing else (0, 0)
+            print(f"{label:30} {seconds:8.2f} {rates[0]:11,.0f} {rates[1]:9,.0f} {memory:9,}")
 
 
 if __name__ == "__main__":
