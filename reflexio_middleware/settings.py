@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any, Literal
 
@@ -23,6 +24,12 @@ def data_folder() -> Path:
 def default_store() -> str:
     """The URL of the default home: a SQLite file in the user's data folder."""
     return f"sqlite:///{data_folder() / 'reflexio.db'}"
+
+
+def masked(url: str) -> str:
+    """A URL without its password, wherever it stands in it."""
+    url = re.sub(r"(://[^:/@\s]*):[^@\s]*@", r"\1:***@", url)
+    return re.sub(r"([?&](?:ssl)?password=)[^&\s]*", r"\1***", url)
 
 
 class Settings(BaseSettings):

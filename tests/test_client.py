@@ -151,7 +151,7 @@ def test_clearing_a_user_leaves_the_others(client: ReflexioClient) -> None:
             user_id=user, session_id="same", interactions=[{"role": "user", "content": "My name is Kim."}]
         )
     client.flush()
-    counts = client.clear_user_data("ann")["deleted_counts"]
+    counts = client.clear_user_data("ann").deleted_counts
     assert (counts["requests"], counts["profiles"]) == (1, 1)
     assert client.get_profiles("ann").user_profiles == []
     assert client.get_interactions("ann").interactions == []

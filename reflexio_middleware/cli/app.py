@@ -9,6 +9,7 @@ import typer
 from reflexio_middleware.cli import (
     about,
     backup,
+    copying,
     delete,
     demo,
     doctor,
@@ -54,6 +55,7 @@ app.add_typer(playbooks.app, name="playbooks")
 app.add_typer(delete.app, name="delete")
 app.command("export")(transfer.export)
 app.command("import")(transfer.import_)
+app.command("copy")(copying.copy)
 app.command("backup")(backup.backup)
 app.add_typer(doctor.app, name="doctor")
 app.command("version")(about.version)

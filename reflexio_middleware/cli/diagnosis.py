@@ -6,7 +6,6 @@ import difflib
 import importlib.metadata
 import os
 import platform
-import re
 import shutil
 from contextlib import closing
 from dataclasses import dataclass, field
@@ -21,7 +20,7 @@ from reflexio_middleware.delivery.dead_letters import FILE as LETTERS_FILE
 from reflexio_middleware.delivery.dead_letters import DeadLetter, DeadLetters
 from reflexio_middleware.delivery.orphans import unreadable, waiting
 from reflexio_middleware.learning.learn import LEARN
-from reflexio_middleware.settings import Settings, data_folder, read_settings
+from reflexio_middleware.settings import Settings, data_folder, masked, read_settings
 from reflexio_store.contract import Finding, JobState
 from reflexio_store.errors import InvalidInputError, ReflexioError
 from reflexio_store.homes import open_store
@@ -118,12 +117,6 @@ def _origin(settings: Settings, name: str, store: str | None) -> Setting:
         return Setting(name, text, "argument")
     given = next((key for key in os.environ if key.upper() == variable), None)
     return Setting(name, text, f"environment ({given})" if given else "default")
-
-
-def masked(text: str) -> str:
-    """A URL without its password, wherever it stands in it."""
-    text = re.sub(r"(://[^:/@\s]*):[^@\s]*@", r"\1:***@", text)
-    return re.sub(r"([?&](?:ssl)?password=)[^&\s]*", r"\1***", text)
 
 
 def _unknown_variables(found: Diagnosis) -> None:

@@ -30,6 +30,7 @@ from .models import (
     UserPlaybook,
     UserProfile,
 )
+from .moving import Moving
 from .records import TurnRecord
 
 L = TypeVar("L", bound=Learning, covariant=True)
@@ -150,15 +151,21 @@ class Requests(Protocol):
         ...
 
     def get_interactions(self, query: GetInteractionsRequest) -> list[Interaction]:
-        """Interactions of one user, newest first."""
+        """Interactions of one user (of all users where none is named), newest first."""
         ...
 
     def search_interactions(self, query: SearchInteractionRequest) -> list[Interaction]:
         """Interactions of one user that match, best first. What was stored before the call is found."""
         ...
 
-    def delete_requests(self, request_ids: Sequence[str], *, user_id: str | None = None) -> Receipt:
-        """Delete requests, and the learnings that rested on them alone; what those had superseded is current again."""
+    def delete_interaction(self, user_id: str, interaction_id: int) -> Receipt:
+        """Delete one message of a user, and the learnings that rested on it alone; what those had superseded is current
+        again. A request that has no message left goes, too."""
+        ...
+
+    def delete_requests(self, request_ids: Sequence[str] | None, *, user_id: str | None = None) -> Receipt:
+        """Delete requests (all of them, or of the user, where ``request_ids`` is None), and the learnings that rested
+        on them alone; what those had superseded is current again."""
         ...
 
     def delete_session(self, session_id: str, *, user_id: str | None = None) -> Receipt:
@@ -293,7 +300,7 @@ class Jobs(Protocol):
 
 
 @runtime_checkable
-class Store(Requests, Learnings, Uses, Jobs, Protocol):
+class Store(Requests, Learnings, Uses, Jobs, Moving, Protocol):
     """A home of the record: requests, learnings and jobs behind one URL."""
 
     @property
@@ -307,8 +314,8 @@ class Store(Requests, Learnings, Uses, Jobs, Protocol):
         ...
 
     def counts(self) -> dict[str, int]:
-        """Rows by what they are: ``sessions, requests, interactions, profiles, user_playbooks, agent_playbooks``,
-        and jobs as ``jobs_ready, jobs_running, jobs_dead``."""
+        """Rows by what they are: ``sessions, requests, interactions, profiles, user_playbooks, agent_playbooks,
+        dismissals, outcomes``, and jobs as ``jobs_ready, jobs_running, jobs_done, jobs_dead``."""
         ...
 
     def check(self) -> list[Finding]:

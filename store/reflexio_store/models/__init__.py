@@ -47,7 +47,9 @@ from .queries import (
     AddResponse,
     AgentPlaybooksResponse,
     BulkDeleteResponse,
+    ClearUserDataResponse,
     ConversationTurn,
+    DeleteInteractionResponse,
     DeleteResponse,
     DeleteSessionResponse,
     GetInteractionsRequest,
@@ -58,10 +60,12 @@ from .queries import (
     ProfilesResponse,
     SearchInteractionRequest,
     SearchMode,
+    StorageStats,
     UnifiedSearchRequest,
     UnifiedSearchResponse,
     UpdateResponse,
     UserPlaybooksResponse,
+    WhoAmIResponse,
 )
 
 __all__ = [
@@ -76,7 +80,9 @@ __all__ = [
     "BlockingIssueKind",
     "BulkDeleteResponse",
     "Citation",
+    "ClearUserDataResponse",
     "ConversationTurn",
+    "DeleteInteractionResponse",
     "DeleteResponse",
     "DeleteSessionResponse",
     "EntityType",
@@ -107,6 +113,7 @@ __all__ = [
     "SessionOutcome",
     "SetSessionOutcomeResponse",
     "Status",
+    "StorageStats",
     "ToolUsed",
     "UnifiedSearchRequest",
     "UnifiedSearchResponse",
@@ -116,6 +123,7 @@ __all__ = [
     "UserPlaybook",
     "UserPlaybooksResponse",
     "UserProfile",
+    "WhoAmIResponse",
     "check_publish",
     "problems_of",
 ]

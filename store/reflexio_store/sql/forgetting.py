@@ -1,4 +1,4 @@
-"""Forgetting: requests, sessions and users, with what was learned from them alone.
+"""Forgetting: messages, requests, sessions and users, with what was learned from them alone.
 
 Everything is per user, so that each statement stays within one user's rows. A delete of more than 100 requests is cut
 into transactions of so many, with a pause after each: the agent's turns are stored in between.
@@ -10,7 +10,7 @@ import time
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 
-from sqlalchemy import ColumnElement, Connection, Row, Select, Table, and_, delete, select, true
+from sqlalchemy import ColumnElement, Connection, Row, Select, Table, and_, delete, func, select, true
 
 from reflexio_store.contract import Receipt
 
@@ -21,8 +21,9 @@ from .dismissals import drop_dismissals
 from .kinds import PROFILES, USER_PLAYBOOKS
 from .learning_rows import remove_rows
 from .part import chunks
-from .tables import EVIDENCE, JOB, REQUEST, SESSION
-from .traces import forget_requests, mend_sessions
+from .tables import EVIDENCE, INTERACTION, JOB, REQUEST, SESSION
+from .traces import forget_message, forget_requests, mend_sessions
+from .uses import note_shown_again
 
 _AT_ONCE = 100  # requests in a transaction
 _PAUSE = 0.01  # seconds; a writer that waits looks again more often than that
@@ -36,8 +37,41 @@ _OF_SESSIONS = _NAMES.join(
 class Forgetting(Compaction):
     """The part of a home that deletes turns and what rests on them."""
 
-    def delete_requests(self, request_ids: Sequence[str], *, user_id: str | None = None) -> Receipt:
-        """Delete requests, and the learnings that rested on them alone."""
+    def delete_interaction(self, user_id: str, interaction_id: int) -> Receipt:
+        """Delete one message of a user, and the learnings that rested on it alone. A request that has no message left
+        goes, too."""
+        receipt = self._forget_message(user_id, interaction_id)
+        self._go_on_compacting()
+        return receipt
+
+    @retried
+    def _forget_message(self, user_id: str, interaction_id: int) -> Receipt:
+        c = INTERACTION.c
+        which = and_(c.user_id == user_id, c.interaction_id == interaction_id)
+        with self._database.write() as connection:
+            self._database.dialect.hold(connection, [user_id])
+            found = connection.execute(select(c.request_id, c.seq).where(which)).first()
+            if found is None:
+                return Receipt()
+            request_id, place = found
+            of_request = and_(c.user_id == user_id, c.request_id == request_id)
+            if connection.execute(select(func.count()).where(of_request)).scalar_one() == 1:
+                one = _NAMES.where(REQUEST.c.user_id == user_id, REQUEST.c.request_id == request_id)
+                return self._forget(connection, connection.execute(one).all())
+            profiles, playbooks = forget_message(connection, self._database.dialect, user_id, request_id, place)
+            connection.execute(delete(INTERACTION).where(of_request, c.seq == place))
+            note_shown_again(connection, self._database.dialect, user_id, request_id)
+            receipt = Receipt(interactions=1, profiles=profiles, user_playbooks=playbooks)
+            self._compact(connection, _touched(receipt))
+            return receipt
+
+    def delete_requests(self, request_ids: Sequence[str] | None, *, user_id: str | None = None) -> Receipt:
+        """Delete requests (all of them, or of the user, where ``request_ids`` is None), and the learnings that rested
+        on them alone."""
+        if request_ids is None:
+            receipt = self._forget_sessions(_owned_by(SESSION, user_id))
+            self._go_on_compacting()
+            return receipt
         receipt = Receipt()
         for part in chunks(list(dict.fromkeys(request_ids)), _AT_ONCE):
             if receipt.requests:

@@ -11,7 +11,7 @@ from reflexio_store.contract import Finding
 from .kinds import KINDS
 from .part import Part
 from .schema import REVISIONS, version_of
-from .tables import AGENT_PLAYBOOK, INTERACTION, JOB, PROFILE, REQUEST, SESSION, USER_PLAYBOOK
+from .tables import AGENT_PLAYBOOK, DISMISSED, INTERACTION, JOB, OUTCOME, PROFILE, REQUEST, SESSION, USER_PLAYBOOK
 
 _COUNTED = {
     "sessions": SESSION,
@@ -20,8 +20,10 @@ _COUNTED = {
     "profiles": PROFILE,
     "user_playbooks": USER_PLAYBOOK,
     "agent_playbooks": AGENT_PLAYBOOK,
+    "dismissals": DISMISSED,
+    "outcomes": OUTCOME,
 }
-_STATES = ("ready", "running", "dead")
+_STATES = ("ready", "running", "done", "dead")
 
 
 class Health(Part):

@@ -13,15 +13,15 @@ from .interactions import Interactions
 from .jobs import JobQueue
 from .learnings import LearningRecords
 from .listing import Listing
+from .moving import Records
 from .part import Clock, system_clock
-from .requests import Turns
 from .schema import ensure_schema
 from .search import LearningSearch
 from .uses import Uses
 
 
 class SqlStore(
-    Turns, Listing, Interactions, Forgetting, LearningRecords, LearningSearch, Changes, Uses, JobQueue, Health
+    Records, Listing, Interactions, Forgetting, LearningRecords, LearningSearch, Changes, Uses, JobQueue, Health
 ):
     """A home of the record in a SQL database; it keeps :class:`~reflexio_store.contract.Store`.
 
