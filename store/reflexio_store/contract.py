@@ -1,8 +1,8 @@
 """The one contract that every home of the record keeps, and the plain values it speaks in.
 
 A home is thread-safe. Its methods raise only :class:`~reflexio_store.errors.ReflexioError`; a driver's own error is
-the cause. Writes are atomic: a method that raises has changed nothing; only a delete of
-many requests goes in pieces, so that others can write, and may have been done in part: it can be done again.
+the cause. Writes are atomic: a method that raises has changed nothing. Only a delete of many requests goes in pieces,
+so that others write in between: one that raises may have been done in part, and can be done again.
 """
 
 from __future__ import annotations

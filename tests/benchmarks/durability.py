@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import os
 import random
 import signal
 import subprocess
@@ -26,6 +27,7 @@ from pathlib import Path
 from capture import machine
 
 PROCESSES = 16
+sys.path.insert(0, str(Path(__file__).parents[2]))  # for the server that the tests start
 _CHILD = Path(__file__).with_name("durability_child.py")
 _LATEST = 0.6
 """Seconds after its first turn at which a process is killed at the latest."""
@@ -33,19 +35,29 @@ _LATEST = 0.6
 
 @dataclass(frozen=True)
 class Place:
-    """Where a home is. ``disturb`` is called while processes publish: a server may be killed and started again."""
+    """Where a home and its spools are. ``disturb`` is called while processes publish: to kill a server, for one."""
 
     url: str
+    spool: Path
     disturb: Callable[[], None] = lambda: None
 
 
 @contextlib.contextmanager
 def sqlite(folder: Path) -> Iterator[Place]:
     """A file."""
-    yield Place(f"sqlite:///{folder / 'home.db'}")
+    yield Place(f"sqlite:///{folder / 'home.db'}", folder / "spool")
 
 
-HOMES: dict[str, Callable[[Path], AbstractContextManager[Place]]] = {"sqlite": sqlite}
+@contextlib.contextmanager
+def postgresql(folder: Path) -> Iterator[Place]:
+    """A database of a server that waits for the disk."""
+    from tests.store.postgres import Server
+
+    with Server(durable=True) as server:
+        yield Place(server.url(), folder / "spool")
+
+
+HOMES: dict[str, Callable[[Path], AbstractContextManager[Place]]] = {"sqlite": sqlite, "postgresql": postgresql}
 """By the name of the option, a place that lasts as long as it is entered."""
 
 
@@ -126,9 +138,9 @@ def at_once(place: Place, turns: int) -> Tally:
 
 
 def _child(command: str, place: Place, session: str, *more: str) -> subprocess.Popen[str]:
-    return subprocess.Popen(
-        [sys.executable, _CHILD, command, place.url, session, *more], stdout=subprocess.PIPE, text=True
-    )
+    environment = os.environ | {"REFLEXIO_SPOOL_DIR": str(place.spool)}
+    program = [sys.executable, _CHILD, command, place.url, session, *more]
+    return subprocess.Popen(program, env=environment, stdout=subprocess.PIPE, text=True)
 
 
 def main() -> None:
