@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal
 
@@ -49,6 +50,12 @@ def data_folder() -> Path:
 def default_store() -> str:
     """The URL of the default home: a SQLite file in the user's data folder."""
     return f"sqlite:///{data_folder() / 'reflexio.db'}"
+
+
+def masked(url: str) -> str:
+    """A URL without its password, wherever it stands in it."""
+    url = re.sub(r"(://[^:/@\s]*):[^@\s]*@", r"\1:***@", url)
+    return re.sub(r"([?&](?:ssl)?password=)[^&\s]*", r"\1***", url)
 
 
 class Settings(BaseSettings):
@@ -104,6 +111,12 @@ class Settings(BaseSettings):
         default=0.1, ge=0, le=1, description="Share of users that go without recall in the experiment"
     )
     flush_timeout: float = Field(default=10.0, ge=0, description="Seconds that a flush may take")
+    flush_on_return: float = Field(
+        default=0.0,
+        ge=0,
+        description="Seconds that a captured call or a publish may wait until its turn is stored; "
+        "0: not at all (for hosts that freeze the process when it has answered)",
+    )
     exit_timeout: float = Field(default=2.0, ge=0, description="Seconds that storing may delay the end of the process")
     redact_secrets: bool = Field(
         default=True, description="Mask credentials and card numbers before anything is written"
@@ -113,6 +126,7 @@ class Settings(BaseSettings):
     )
     spool_dir: Path | None = Field(default=None, description="Folder of the spool; None: beside the SQLite file")
     spool_max_bytes: int = Field(default=256 * 1024 * 1024, gt=0, description="Bound of the spool in bytes")
+    spool_max_records: int = Field(default=200_000, gt=0, description="Bound of the spool in turns")
 
     @model_validator(mode="after")
     def _consistent(self) -> Settings:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import sqlite3
 import subprocess
 import sys
 import threading
@@ -24,6 +23,7 @@ from reflexio_store.errors import (
     StoreURLError,
 )
 from reflexio_store.models import InteractionData
+from reflexio_store.sql.dialects.sqlite_driver import driver as sqlite3
 
 HELLO = [{"role": "user", "content": "hello"}]
 
@@ -151,7 +151,7 @@ def test_clearing_a_user_leaves_the_others(client: ReflexioClient) -> None:
             user_id=user, session_id="same", interactions=[{"role": "user", "content": "My name is Kim."}]
         )
     client.flush()
-    counts = client.clear_user_data("ann")["deleted_counts"]
+    counts = client.clear_user_data("ann").deleted_counts
     assert (counts["requests"], counts["profiles"]) == (1, 1)
     assert client.get_profiles("ann").user_profiles == []
     assert client.get_interactions("ann").interactions == []

@@ -20,10 +20,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import reflexio_middleware as reflexio
-from reflexio_middleware.delivery.spool import FileSpool, MemorySpool, Spool, orphans, waiting
-from reflexio_middleware.delivery.writer import DEAD_LETTERS, Delivery
+from reflexio_middleware.delivery.dead_letters import FILE, DeadLetters
+from reflexio_middleware.delivery.orphans import orphans, unreadable, waiting
+from reflexio_middleware.delivery.spool import FileSpool, MemorySpool, Spool
+from reflexio_middleware.delivery.writer import Delivery, Resent
 from reflexio_middleware.guard import counters
-from reflexio_store.errors import InvalidInputError, StoreUnavailableError
+from reflexio_store.errors import InvalidInputError, SchemaTooNewError, StoreCorruptError, StoreUnavailableError
 from reflexio_store.records import InteractionRecord, TurnRecord
 
 
@@ -39,6 +41,7 @@ class Shelf:
         self.reachable = threading.Event()
         self.reachable.set()
         self.refused: set[str] = set()
+        self.fault: Exception | None = None
 
     def open(self) -> Shelf:
         if not self.reachable.is_set():
@@ -46,6 +49,8 @@ class Shelf:
         return self
 
     def add_turns(self, turns: Sequence[TurnRecord], *, learn_after: float | None = 0.0) -> int:
+        if self.fault is not None:
+            raise self.fault
         if any(turn.request_id in self.refused for turn in turns):
             raise InvalidInputError("refused")
         new = {turn.request_id: turn for turn in turns if turn.request_id not in self.turns}
@@ -92,7 +97,7 @@ def test_a_poisonous_turn_does_not_hold_up_its_neighbours(delivery: Delivery, sh
     shelf.reachable.set()
     assert delivery.flush(10) == 0
     assert sorted(shelf.turns) == [f"r{number}" for number in range(10) if number != 5]
-    assert '\\"request_id\\":\\"r5\\"' in (tmp_path / "spool" / DEAD_LETTERS).read_text()
+    assert '\\"request_id\\":\\"r5\\"' in (tmp_path / "spool" / FILE).read_text()
 
 
 @given(
@@ -196,7 +201,7 @@ def test_where_no_folder_can_be_written_turns_are_kept_in_memory(shelf: Shelf, t
     assert list(shelf.turns) == ["r1"]
 
 
-RECORDS = st.lists(st.binary(max_size=200), max_size=30)
+RECORDS = st.lists(st.binary(min_size=1, max_size=200), max_size=30)
 
 
 @given(RECORDS, st.lists(st.integers(1, 7), max_size=10))
@@ -219,8 +224,8 @@ def test_a_spool_gives_back_what_was_appended(records: list[bytes], takes: list[
 
 
 @given(RECORDS.filter(bool), st.integers(0, 10_000), st.booleans())
-def test_a_damaged_tail_loses_only_itself(records: list[bytes], place: int, cut: bool) -> None:
-    """A torn or flipped byte ends the reading there; all before it comes through."""
+def test_a_damaged_record_loses_only_itself(records: list[bytes], place: int, cut: bool) -> None:
+    """A torn or flipped byte: all others come through. A torn end is what a kill leaves, and is not kept."""
     import tempfile
 
     with tempfile.TemporaryDirectory() as folder:
@@ -232,15 +237,133 @@ def test_a_damaged_tail_loses_only_itself(records: list[bytes], place: int, cut:
         spool.close()
         data = bytearray(spool.path.read_bytes())
         at = 8 + place % (len(data) - 8)
+        hit = next(index for index, end in enumerate(ends) if at < end)
         if cut:
             del data[at:]
         else:
             data[at] ^= 0xFF
         spool.path.write_bytes(data)
-        found = [list(orphan.records()) for orphan in orphans(Path(folder))]
-        whole = [record for record, end in zip(records, ends, strict=True) if end <= at]
-        assert found[0][: len(whole)] == whole
-        assert len(found[0]) <= len(whole) + (0 if cut else 1)
+        found = [record for orphan in orphans(Path(folder)) for record in orphan.records()]
+        assert found == records[:hit] + ([] if cut else records[hit + 1 :])
+        if cut:
+            assert not spool.path.with_suffix(".broken").exists()
+
+
+@pytest.mark.parametrize(
+    ("content", "reason"),
+    [(b"RFXSPL2\nfrom the future", "newer release"), (b"my own notes", "no spool"), (b"RFXSPX1\n", "no spool")],
+)
+def test_a_spool_in_another_format_is_left_as_it_is(shelf: Shelf, tmp_path: Path, content: bytes, reason: str) -> None:
+    """Neither drained nor deleted; the others are delivered."""
+    folder = tmp_path / "spool"
+    folder.mkdir()
+    (folder / "0-strange.spool").write_bytes(content)
+    before = counters().get("spools_unreadable", 0)
+    delivery = Delivery(shelf.open, folder)  # type: ignore[arg-type]
+    delivery.put(a_turn("r1"))
+    assert delivery.flush(10) == 0
+    delivery.close(5)
+    assert counters()["spools_unreadable"] == before + 1
+    assert (folder / "0-strange.spool").read_bytes() == content
+    assert reason in dict(unreadable(folder))[folder / "0-strange.spool"]
+
+
+def test_a_spool_that_was_killed_at_its_beginning_is_removed(shelf: Shelf, tmp_path: Path) -> None:
+    """It holds nothing."""
+    (tmp_path / "a.spool").write_bytes(b"")
+    (tmp_path / "b.spool").write_bytes(b"RFX")
+    delivery = Delivery(shelf.open, tmp_path)  # type: ignore[arg-type]
+    delivery.start()
+    assert delivery.flush(10) == 0
+    delivery.close(5)
+    assert list(tmp_path.glob("*.spool")) == []
+
+
+@pytest.mark.parametrize("folder", ["spool", None])
+def test_a_spool_is_bounded_in_turns_as_well(shelf: Shelf, tmp_path: Path, folder: str | None) -> None:
+    """On disk and in memory: the oldest stay, the rest is refused and counted."""
+    shelf.reachable.clear()
+    place = tmp_path / folder if folder else None
+    delivery = Delivery(shelf.open, place, max_records=3)  # type: ignore[arg-type]
+    before = counters().get("turns_refused", 0)
+    assert [delivery.put(a_turn(f"r{number}")) for number in range(5)] == [True] * 3 + [False] * 2
+    assert counters()["turns_refused"] == before + 2
+    shelf.reachable.set()
+    assert delivery.flush(10) == 0
+    assert delivery.put(a_turn("r5"))
+    delivery.close(10)
+    assert list(shelf.turns) == ["r0", "r1", "r2", "r5"]
+
+
+def test_dead_letters_are_sent_again_once_their_cause_is_mended(
+    delivery: Delivery, shelf: Shelf, tmp_path: Path
+) -> None:
+    """It says what became of each; those that are refused again stay, with their reason."""
+    shelf.refused = {"r1", "r2"}
+    for number in range(4):
+        delivery.put(a_turn(f"r{number}"))
+        assert delivery.flush(10) == 0
+    letters = DeadLetters(tmp_path / "spool", 10_000)
+    assert [(letter.request_id, letter.error, letter.at > 0) for letter in letters] == [
+        ("r1", "refused", True),
+        ("r2", "refused", True),
+    ]
+    shelf.refused = {"r2"}
+    assert delivery.retry_dead_letters(10) == Resent(stored=1, refused=1)
+    shelf.refused = set()
+    assert delivery.retry_dead_letters(10) == Resent(stored=1)
+    assert delivery.retry_dead_letters(10) == Resent()
+    assert sorted(shelf.turns) == ["r0", "r1", "r2", "r3"]
+    assert list((tmp_path / "spool").glob("dead_letters*")) == []
+
+
+def test_a_letter_that_cannot_be_read_stays_with_its_reason(delivery: Delivery, shelf: Shelf, tmp_path: Path) -> None:
+    """It is neither lost nor in the way of the others; a resending that was killed half-way goes on."""
+    shelf.refused = {"r1"}
+    delivery.put(a_turn("r1"))
+    assert delivery.flush(10) == 0
+    shelf.refused = set()
+    file = tmp_path / "spool" / FILE
+    file.rename(file.with_name("dead_letters.retrying"))
+    file.write_bytes(b'not json\n{"error": "x", "turn": "{}"}\n')
+    assert delivery.retry_dead_letters(10) == Resent(stored=1, refused=2)
+    assert [letter.request_id for letter in DeadLetters(tmp_path / "spool", 10_000)] == ["", ""]
+    assert list(shelf.turns) == ["r1"]
+    assert file.stat().st_mode & 0o077 == 0
+
+
+@pytest.mark.parametrize("error", [StoreCorruptError, SchemaTooNewError])
+def test_turns_wait_for_a_home_that_is_damaged_or_too_new(
+    delivery: Delivery, shelf: Shelf, tmp_path: Path, error: type[Exception]
+) -> None:
+    """That is no fault of theirs: they are not dead letters."""
+    shelf.fault = error("not now")
+    delivery.put(a_turn("r1"))
+    assert delivery.flush(0.1) == 1
+    assert delivery.last_error == "not now"
+    shelf.fault = None
+    assert delivery.flush(10) == 0
+    assert list(shelf.turns) == ["r1"]
+    assert not (tmp_path / "spool" / FILE).exists()
+
+
+def test_flush_on_return_waits_until_the_turn_is_stored_but_not_for_ever(shelf: Shelf, tmp_path: Path) -> None:
+    """Within its time; a stream that its reader left, or the garbage collector ended, is not waited for."""
+    delivery = Delivery(shelf.open, tmp_path / "spool", flush_on_return=10.0)  # type: ignore[arg-type]
+    for number in range(3):
+        assert delivery.put(a_turn(f"r{number}"))
+        assert f"r{number}" in shelf.turns
+    shelf.reachable.clear()
+    left = a_turn("left")
+    left.status = "partial"
+    assert delivery.put(left)
+    delivery.close(0.1)
+    hasty = Delivery(shelf.open, tmp_path / "other", flush_on_return=0.05)  # type: ignore[arg-type]
+    assert hasty.put(a_turn("late"))
+    assert hasty.pending == 1
+    shelf.reachable.set()
+    assert hasty.close(10) == 0
+    assert "late" in shelf.turns
 
 
 def test_a_frame_that_lies_about_its_length_is_no_trap(tmp_path: Path) -> None:
@@ -269,6 +392,7 @@ def test_a_spool_that_is_never_empty_does_not_grow_for_ever(tmp_path: Path) -> N
 def run_script(source: str, tmp_path: Path, *, kill: bool = False) -> subprocess.CompletedProcess[str]:
     """Run a script whose default store is ``tmp_path/memory.db``."""
     environment = {**os.environ, "REFLEXIO_STORE": f"sqlite:///{tmp_path / 'memory.db'}"}
+    environment["REFLEXIO_EXIT_TIMEOUT"] = "30"  # the first opening of a store takes seconds on a busy machine
     done = subprocess.run(
         [sys.executable, "-W", "error", "-c", textwrap.dedent(source)], env=environment, capture_output=True, text=True,
         timeout=60, check=False,

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import platform
-import sqlite3
 
 import typer
 
@@ -15,6 +14,8 @@ from reflexio_middleware.cli.screen import print_json
 def version(as_json: Json = False) -> None:
     """Print the version."""
     if as_json:
-        print_json({"version": __version__, "python": platform.python_version(), "sqlite": sqlite3.sqlite_version})
+        from reflexio_store.sql.dialects.sqlite_driver import driver
+
+        print_json({"version": __version__, "python": platform.python_version(), "sqlite": driver.sqlite_version})
     else:
         typer.echo(f"reflexio-middleware {__version__}")

@@ -8,6 +8,8 @@ import typer
 
 from reflexio_middleware.cli import (
     about,
+    backup,
+    copying,
     delete,
     demo,
     doctor,
@@ -55,6 +57,8 @@ app.add_typer(playbooks.app, name="playbooks")
 app.add_typer(delete.app, name="delete")
 app.command("export")(transfer.export)
 app.command("import")(transfer.import_)
+app.command("copy")(copying.copy)
+app.command("backup")(backup.backup)
 app.command("worker")(worker.worker)
 app.command("usage")(usage.usage)
 app.add_typer(doctor.app, name="doctor")

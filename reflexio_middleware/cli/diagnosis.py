@@ -6,9 +6,7 @@ import difflib
 import importlib.metadata
 import os
 import platform
-import re
 import shutil
-import sqlite3
 import time
 from contextlib import closing
 from dataclasses import dataclass, field
@@ -19,15 +17,17 @@ from pydantic import SecretStr
 
 from reflexio_middleware.cli.home import sqlite_file
 from reflexio_middleware.client.core import spool_folder
-from reflexio_middleware.delivery.spool import waiting
-from reflexio_middleware.delivery.writer import DEAD_LETTERS
+from reflexio_middleware.delivery.dead_letters import FILE as LETTERS_FILE
+from reflexio_middleware.delivery.dead_letters import DeadLetter, DeadLetters
+from reflexio_middleware.delivery.orphans import unreadable, waiting
 from reflexio_middleware.learning.generation import GENERATE
 from reflexio_middleware.learning.learn import LEARN, kind_of
 from reflexio_middleware.learning.metering import day_of
-from reflexio_middleware.settings import Settings, data_folder, read_settings
+from reflexio_middleware.settings import Settings, data_folder, masked, read_settings
 from reflexio_store.contract import Finding, JobState, Store
 from reflexio_store.errors import InvalidInputError, ReflexioError
 from reflexio_store.homes import open_store
+from reflexio_store.sql.dialects.sqlite_driver import driver
 
 _PREFIX: Final = "REFLEXIO_"
 _OTHER_NAMES: Final = ("REFLEXIO_CAPTURE", "REFLEXIO_URL", "REFLEXIO_API_KEY")
@@ -61,6 +61,7 @@ class Diagnosis:
     versions: dict[str, str] = field(default_factory=dict)
     counts: dict[str, int] = field(default_factory=dict)
     dead_jobs: list[JobState] = field(default_factory=list)
+    dead_letters: list[DeadLetter] = field(default_factory=list)
     findings: list[Finding] = field(default_factory=list)
 
     @property
@@ -88,7 +89,7 @@ def diagnose(store: str | None) -> Diagnosis:
 
 def _versions() -> dict[str, str]:
     found = {"python": f"{platform.python_version()} ({platform.system()} {platform.machine()})",
-             "sqlite": sqlite3.sqlite_version}  # fmt: skip
+             "sqlite": driver.sqlite_version}  # fmt: skip
     for name in _PACKAGES:
         try:
             found[name] = importlib.metadata.version(name)
@@ -119,12 +120,6 @@ def _origin(settings: Settings, name: str, store: str | None) -> Setting:
         return Setting(name, text, "argument")
     given = next((key for key in os.environ if key.upper() == variable), None)
     return Setting(name, text, f"environment ({given})" if given else "default")
-
-
-def masked(text: str) -> str:
-    """A URL without its password, wherever it stands in it."""
-    text = re.sub(r"(://[^:/@\s]*):[^@\s]*@", r"\1:***@", text)
-    return re.sub(r"([?&](?:ssl)?password=)[^&\s]*", r"\1***", text)
 
 
 def _unknown_variables(found: Diagnosis) -> None:
@@ -165,11 +160,15 @@ def _spool(settings: Settings, found: Diagnosis) -> None:
     if found.spool_bytes:
         adopted = "those of processes that ended are stored by the next process to open the store"
         found.note("ok", "spool", f"{found.spool_bytes:,} bytes of turns wait; {adopted}")
-    letters = folder / DEAD_LETTERS
-    if letters.exists():
-        with letters.open("rb") as lines:
-            refused = sum(1 for _ in lines)
-        found.note("error", "spool", f"the store refused {refused} turns; each stands with the reason in {letters}")
+    letters = list(DeadLetters(folder, settings.spool_max_bytes))
+    found.dead_letters = letters[:_DEAD_SHOWN]
+    if letters:
+        again = "mend the reasons, then `reflexio-middleware doctor retry`"
+        found.note(
+            "error", "dead letters", f"the store refused {len(letters)} turns ({folder / LETTERS_FILE}); {again}"
+        )
+    for path, problem in unreadable(folder) if folder.is_dir() else ():
+        found.note("error", "spool", f"{path}: {problem}; it is left as it is")
     for path in sorted(folder.glob("*.broken")) if folder.is_dir() else ():
         found.note("error", "spool", f"a damaged part of a spool was set aside: {path}")
     _writable(folder, "spool", found)

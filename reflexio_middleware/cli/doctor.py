@@ -14,6 +14,7 @@ from reflexio_middleware.cli.failing import NOTHING, CommandError
 from reflexio_middleware.cli.home import stored
 from reflexio_middleware.cli.options import Json, Store, chosen_store
 from reflexio_middleware.cli.screen import many, print_json, said, screen
+from reflexio_middleware.delivery.writer import Resent
 
 if TYPE_CHECKING:
     from reflexio_middleware.cli.diagnosis import Diagnosis
@@ -45,12 +46,19 @@ def doctor(context: typer.Context, as_json: Json = False, store: Store = None) -
 
 @app.command()
 def retry(context: typer.Context, store: Store = None) -> None:
-    """Let the learning that was given up be tried again."""
+    """Try again what was given up: turns that the store refused, and learning that failed."""
     with stored(chosen_store(context, store)) as client:
-        count = client.store.retry_dead_jobs()
-    if not count:
-        raise CommandError("no job is dead; nothing was changed")
-    typer.echo(f"{many(count, 'job')} will be tried again by the next process that learns")
+        resent = client.sink.retry_dead_letters(client.settings.flush_timeout)
+        jobs = client.store.retry_dead_jobs()
+    if resent == Resent() and not jobs:
+        raise CommandError("no turn was refused and no job is dead; nothing was changed")
+    if resent.stored:
+        typer.echo(f"{many(resent.stored, 'turn')} stored")
+    if jobs:
+        typer.echo(f"{many(jobs, 'job')} will be tried again by the next process that learns")
+    if resent.refused or resent.waiting:
+        left = f"{many(resent.refused, 'turn')} refused again (see: reflexio-middleware doctor)"
+        raise CommandError(left if resent.refused else f"{many(resent.waiting, 'turn')} still waiting in the spool")
 
 
 def _as_json(found: Diagnosis) -> dict[str, Any]:
@@ -66,6 +74,9 @@ def _as_json(found: Diagnosis) -> dict[str, Any]:
         "versions": found.versions,
         "counts": found.counts,
         "dead_jobs": [dataclasses.asdict(item) for item in found.dead_jobs],
+        "dead_letters": [
+            {"at": item.at, "request_id": item.request_id, "error": item.error} for item in found.dead_letters
+        ],
         "findings": [dataclasses.asdict(item) for item in found.findings],
     }
 
@@ -84,10 +95,12 @@ def _print(found: Diagnosis) -> None:
         findings.add_row(Text(*_MARKS[item.level]), said(item.subject), said(item.message))
     for job in found.dead_jobs:
         findings.add_row(Text("dead job", "red"), said(_named(job)), said(job.last_error))
+    for letter in found.dead_letters:
+        findings.add_row(Text("refused", "red"), said(f"turn {letter.request_id or '?'}"), said(letter.error))
     to.print()
     to.print(Text("What was found", "bold"))
     to.print(findings)
-    if found.dead_jobs:
+    if found.dead_jobs or found.dead_letters:
         to.print("Once the cause is mended: reflexio-middleware doctor retry")
     to.print(_verdict(found))
 

@@ -42,7 +42,7 @@ def stored(url: str | None, *, learned: bool = False) -> Iterator[ReflexioClient
         StoreError: It cannot be opened.
     """
     from reflexio_middleware.client.core import spool_folder
-    from reflexio_middleware.delivery.spool import waiting
+    from reflexio_middleware.delivery.orphans import waiting
     from reflexio_middleware.settings import read_settings
 
     settings = read_settings(store=url)

@@ -6,22 +6,19 @@ import os
 import shutil
 import sys
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, BinaryIO, cast
 
 import typer
-from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
 
 from reflexio_middleware import __version__
 from reflexio_middleware.cli.failing import BAD_INPUT, NOTHING, CommandError, complain
 from reflexio_middleware.cli.home import made_if_missing, stored
+from reflexio_middleware.cli.moving import counts_of, progress_bar, tell_losses, told
 from reflexio_middleware.cli.options import Json, Store, User, chosen_store
-from reflexio_middleware.cli.screen import many, note, print_json, screen
-
-_NAMES = {"request": "request", "profile": "profile", "user_playbook": "user playbook",
-          "agent_playbook": "agent playbook"}  # fmt: skip
+from reflexio_middleware.cli.screen import many, note, print_json
 
 
 def export(
@@ -40,11 +37,12 @@ def export(
     if file != "-" and not force and Path(file).exists():
         raise CommandError(f"{file} is there already: name another file, or say --force", BAD_INPUT)
     with stored(chosen_store(context, store), learned=True) as client, _writable(file) as lines:
-        total = sum(client.store.counts()[f"{name}s"] for name in _NAMES) if user is None else None
-        with _progress("exporting", total) as advance:
+        tell_losses(client.store)
+        total = sum(count or 0 for count in counts_of(client.store).values()) if user is None else None
+        with progress_bar("exporting", total) as advance:
             done = export_to(client.store, lines, release=__version__, user_id=user, progress=advance)
     say = note if file == "-" else typer.echo
-    say(f"exported {_told(done.counts)}" + ("" if file == "-" else f" to {file}"))
+    say(f"exported {told(done.counts)}" + ("" if file == "-" else f" to {file}"))
 
 
 @contextmanager
@@ -54,17 +52,13 @@ def _writable(file: str) -> Iterator[BinaryIO]:
         yield sys.stdout.buffer
         sys.stdout.buffer.flush()
         return
+    from reflexio_middleware.exchange.files import whole_file
+
     path = Path(file).absolute()
     if not path.parent.is_dir():
         raise CommandError(f"there is no folder {path.parent}: make it, or name another file", BAD_INPUT)
-    with tempfile.NamedTemporaryFile(dir=path.parent, prefix=f".{path.name}.", delete=False) as made:
-        try:
-            yield cast(BinaryIO, made)
-        except BaseException:
-            made.close()
-            Path(made.name).unlink()
-            raise
-    os.replace(made.name, path)
+    with whole_file(path, replace=True) as lines:  # whether it may be replaced was asked before
+        yield lines
 
 
 def import_(
@@ -84,18 +78,23 @@ def import_(
     from reflexio_middleware.exchange import check_lines, store_lines
 
     with _readable(file) as lines:
-        with _progress("checking", lines.seek(0, os.SEEK_END)) as advance:
+        size = lines.seek(0, os.SEEK_END)
+        with progress_bar("checking", size) as advance:
             checked = check_lines(lines, file, skip_broken=skip_broken, progress=advance)
-        with made_if_missing(chosen_store(context, store)) as client, _progress("importing", lines.tell()) as advance:
+        with made_if_missing(chosen_store(context, store)) as client, progress_bar("importing", size) as advance:
+            tell_losses(client.store)
             done = store_lines(client.store, lines, file, checked, advance)
     for problem in done.broken:
         complain(str(problem))
+    requests = done.kinds["request"]
     if as_json:
-        print_json({**{f"{name}s": count for name, count in done.counts.items()}, "requests_new": done.new,
-                    "skipped_lines": done.skipped})  # fmt: skip
+        print_json({**{f"{name}s": count for name, count in done.counts.items()}, "requests_new": requests.new,
+                    "requests_differ": requests.differ, "skipped_lines": done.skipped})  # fmt: skip
     else:
-        known = done.counts["request"] - done.new
-        typer.echo(f"imported {_told(done.counts)}" + (f"; {many(known, 'request')} known already" if known else ""))
+        known = requests.total - requests.new
+        typer.echo(f"imported {told(done.counts)}" + (f"; {many(known, 'request')} known already" if known else ""))
+    if requests.differ:
+        note(f"{many(requests.differ, 'request')} in the store with other content, which was kept")
     if done.skipped:
         note(f"{many(done.skipped, 'broken line')} skipped")
         raise typer.Exit(NOTHING)
@@ -111,20 +110,3 @@ def _readable(file: str) -> Iterator[BinaryIO]:
     else:
         with Path(file).open("rb") as lines:
             yield lines
-
-
-@contextmanager
-def _progress(what: str, total: int | None) -> Iterator[Callable[[int], None] | None]:
-    """A bar on stderr, where that is a terminal."""
-    if not sys.stderr.isatty():
-        yield None
-        return
-    columns = (TextColumn("{task.description}"), BarColumn(), TaskProgressColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=screen(errors=True), transient=True) as bar:
-        task = bar.add_task(what, total=total)
-        yield lambda amount: bar.advance(task, amount)
-
-
-def _told(counts: dict[str, int]) -> str:
-    told = [many(count, _NAMES[name]) for name, count in counts.items() if count]
-    return ", ".join(told) or "nothing"

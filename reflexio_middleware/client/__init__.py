@@ -7,12 +7,18 @@ from collections.abc import Sequence
 from typing import Any
 
 from reflexio_middleware.capture.redaction import Redactor
+from reflexio_middleware.client.about import AboutApi
+from reflexio_middleware.client.awaiting import awaited
 from reflexio_middleware.client.core import Core
-from reflexio_middleware.client.learnings import LearningsApi
+from reflexio_middleware.client.interactions import InteractionsApi
 from reflexio_middleware.client.operations import OperationsApi
+from reflexio_middleware.client.playbooks import PlaybooksApi
+from reflexio_middleware.client.profiles import ProfilesApi
 from reflexio_middleware.client.recalling import RecallApi
 from reflexio_middleware.client.requests import RequestsApi
 from reflexio_middleware.client.retrieval import RetrievalApi
+from reflexio_middleware.client.session_view import SessionView
+from reflexio_middleware.client.users import UsersApi
 from reflexio_middleware.client.uses import UsesApi
 from reflexio_middleware.learning.extractor import Extractor
 from reflexio_store.forking import protect
@@ -21,7 +27,22 @@ _lock = threading.RLock()
 _default: ReflexioClient | None = None
 
 
-class ReflexioClient(RequestsApi, LearningsApi, OperationsApi, RetrievalApi, RecallApi, UsesApi):
+def _itself(client: Core) -> Any:
+    return client
+
+
+class ReflexioClient(
+    RequestsApi,
+    InteractionsApi,
+    ProfilesApi,
+    PlaybooksApi,
+    OperationsApi,
+    RetrievalApi,
+    RecallApi,
+    UsesApi,
+    UsersApi,
+    AboutApi,
+):
     """The memory of your agents, in one home.
 
     Method names, arguments and answers are those of the public ``reflexio-client``. The first client made in a
@@ -67,6 +88,14 @@ class ReflexioClient(RequestsApi, LearningsApi, OperationsApi, RetrievalApi, Rec
         with _lock:
             if _default is None or _default.is_closed:
                 _default = self
+
+    publish_interaction_async = awaited(RequestsApi.publish_interaction, _itself)
+    search_async = awaited(RetrievalApi.search, _itself)
+
+    def for_session(self, session_id: str) -> SessionView:
+        """This client seen from within one session: ``session_id`` is filled in where a method takes one, and another
+        one is refused."""
+        return SessionView(self, session_id)
 
 
 def default_client() -> ReflexioClient:

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-import contextvars
-import functools
 from collections.abc import Callable, Coroutine
 from typing import Any, Concatenate, ParamSpec, Self, TypeVar
 
 from reflexio_middleware.client import ReflexioClient
+from reflexio_middleware.client.awaiting import awaited
+from reflexio_middleware.client.session_view import SessionView
 from reflexio_middleware.delivery.writer import Delivery
 from reflexio_middleware.scope import Scope
 from reflexio_middleware.settings import Settings
@@ -20,11 +20,11 @@ R = TypeVar("R")
 def _awaited(
     method: Callable[Concatenate[ReflexioClient, P], R],
 ) -> Callable[Concatenate[AsyncReflexioClient, P], Coroutine[Any, Any, R]]:
-    async def twin(self: AsyncReflexioClient, /, *args: P.args, **kwargs: P.kwargs) -> R:
-        return await self._in_thread(functools.partial(method, self.sync, *args, **kwargs))
+    return awaited(method, _shared)
 
-    functools.update_wrapper(twin, method)
-    return twin
+
+def _shared(client: AsyncReflexioClient) -> ReflexioClient:
+    return client.sync
 
 
 class AsyncReflexioClient:
@@ -38,10 +38,6 @@ class AsyncReflexioClient:
     def __init__(self, store: str | None = None, *, client: ReflexioClient | None = None, **settings: Any) -> None:
         self._owned = client is None
         self.sync = client or ReflexioClient(store, **settings)
-
-    async def _in_thread(self, work: Callable[[], R]) -> R:
-        context = contextvars.copy_context()
-        return await asyncio.wrap_future(self.sync._call_threads().submit(context.run, work))
 
     @property
     def settings(self) -> Settings:
@@ -77,21 +73,32 @@ class AsyncReflexioClient:
     async def __aexit__(self, *_: object) -> None:
         await self.close()
 
+    def for_session(self, session_id: str) -> SessionView:
+        """See :meth:`ReflexioClient.for_session`."""
+        return SessionView(self, session_id)
+
     publish_interaction = _awaited(ReflexioClient.publish_interaction)
+    publish_interaction_async = publish_interaction
     get_learning_status = _awaited(ReflexioClient.get_learning_status)
     finalize_session = _awaited(ReflexioClient.finalize_session)
     get_requests = _awaited(ReflexioClient.get_requests)
     get_interactions = _awaited(ReflexioClient.get_interactions)
+    get_all_interactions = _awaited(ReflexioClient.get_all_interactions)
     search_interactions = _awaited(ReflexioClient.search_interactions)
+    delete_interaction = _awaited(ReflexioClient.delete_interaction)
+    delete_all_interactions = _awaited(ReflexioClient.delete_all_interactions)
     delete_request = _awaited(ReflexioClient.delete_request)
     delete_session = _awaited(ReflexioClient.delete_session)
     delete_requests_by_ids = _awaited(ReflexioClient.delete_requests_by_ids)
     clear_user_data = _awaited(ReflexioClient.clear_user_data)
+    export_user = _awaited(ReflexioClient.export_user)
+    storage_stats = _awaited(ReflexioClient.storage_stats)
     add_user_profile = _awaited(ReflexioClient.add_user_profile)
     get_profiles = _awaited(ReflexioClient.get_profiles)
     get_all_profiles = _awaited(ReflexioClient.get_all_profiles)
     search_user_profiles = _awaited(ReflexioClient.search_user_profiles)
     search_profiles = search_user_profiles
+    rerank_user_profiles = _awaited(ReflexioClient.rerank_user_profiles)
     update_user_profile = _awaited(ReflexioClient.update_user_profile)
     delete_profile = _awaited(ReflexioClient.delete_profile)
     delete_profiles_by_ids = _awaited(ReflexioClient.delete_profiles_by_ids)
@@ -113,6 +120,7 @@ class AsyncReflexioClient:
     delete_agent_playbook = _awaited(ReflexioClient.delete_agent_playbook)
     delete_agent_playbooks_by_ids = _awaited(ReflexioClient.delete_agent_playbooks_by_ids)
     delete_all_agent_playbooks = _awaited(ReflexioClient.delete_all_agent_playbooks)
+    delete_all_playbooks = _awaited(ReflexioClient.delete_all_playbooks)
     rerun_profile_generation = _awaited(ReflexioClient.rerun_profile_generation)
     rerun_playbook_generation = _awaited(ReflexioClient.rerun_playbook_generation)
     manual_profile_generation = _awaited(ReflexioClient.manual_profile_generation)
@@ -124,11 +132,16 @@ class AsyncReflexioClient:
     upgrade_user_playbooks = _awaited(ReflexioClient.upgrade_user_playbooks)
     downgrade_user_playbooks = _awaited(ReflexioClient.downgrade_user_playbooks)
     search = _awaited(ReflexioClient.search)
+    search_async = search
     mark_session_outcome = _awaited(ReflexioClient.mark_session_outcome)
     get_session_outcomes = _awaited(ReflexioClient.get_session_outcomes)
     get_learning_use = _awaited(ReflexioClient.get_learning_use)
     explain = _awaited(ReflexioClient.explain)
     retrieval_experiment_report = _awaited(ReflexioClient.retrieval_experiment_report)
+    whoami = _awaited(ReflexioClient.whoami)
+    get_config = _awaited(ReflexioClient.get_config)
+    set_config = _awaited(ReflexioClient.set_config)
+    update_config = _awaited(ReflexioClient.update_config)
     flush = _awaited(ReflexioClient.flush)
 
     async def recall(self, *args: Any, **kwargs: Any) -> Any:

@@ -117,6 +117,8 @@ class Core:
             learn_after=_pause(self._extractors, self.settings),
             on_stored=self._worker.wake if self._worker else None,
             max_bytes=self.settings.spool_max_bytes,
+            max_records=self.settings.spool_max_records,
+            flush_on_return=self.settings.flush_on_return,
         )
         if not _background:
             self._open()

@@ -1,8 +1,7 @@
-"""Publishing, reading and deleting requests, sessions and interactions."""
+"""Publishing, reading and deleting requests and sessions."""
 
 from __future__ import annotations
 
-import dataclasses
 import time
 from collections.abc import Mapping, Sequence
 from datetime import datetime
@@ -19,15 +18,11 @@ from reflexio_store.models import (
     BulkDeleteResponse,
     DeleteResponse,
     DeleteSessionResponse,
-    GetInteractionsRequest,
     GetRequestsRequest,
     GetRequestsResponse,
     InteractionData,
-    InteractionsResponse,
     PublishUserInteractionRequest,
     PublishUserInteractionResponse,
-    SearchInteractionRequest,
-    SearchMode,
     check_publish,
 )
 from reflexio_store.records import InteractionRecord, TurnRecord
@@ -37,7 +32,7 @@ _MAX_IDS = 10_000
 
 
 class RequestsApi(Core):
-    """The part of the client that speaks of requests, sessions and interactions."""
+    """The part of the client that speaks of requests and sessions."""
 
     def publish_interaction(
         self,
@@ -164,7 +159,7 @@ class RequestsApi(Core):
 
     def finalize_session(self, session_id: str, *, user_id: str | None = None, wait_for_response: bool = False) -> bool:
         """Say that a conversation is over: it is learned from now. False if nothing of it waited for learning."""
-        forced = self._settled().force_learning(user_id=user_id, session_id=_named("session_id", session_id))
+        forced = self._settled().force_learning(user_id=user_id, session_id=named("session_id", session_id))
         if self._worker:
             self._worker.wake()
             if wait_for_response:
@@ -210,47 +205,15 @@ class RequestsApi(Core):
         given.update({name: value for name, value in keywords.items() if value is not None})
         return self._settled().get_requests(checked(GetRequestsRequest, **given))
 
-    def get_interactions(
-        self,
-        user_id: str,
-        start_time: datetime | str | None = None,
-        end_time: datetime | str | None = None,
-        top_k: int | None = 30,
-    ) -> InteractionsResponse:
-        """The newest interactions of a user, newest first."""
-        query = checked(GetInteractionsRequest, user_id=user_id, start_time=start_time, end_time=end_time, top_k=top_k)
-        found = self._settled().get_interactions(query)
-        return InteractionsResponse(interactions=found, msg=f"Found {len(found)} interaction(s)")
-
-    def search_interactions(
-        self,
-        user_id: str,
-        request_id: str | None = None,
-        query: str | None = None,
-        start_time: datetime | str | None = None,
-        end_time: datetime | str | None = None,
-        top_k: int | None = None,
-        most_recent_k: int | None = None,
-        search_mode: SearchMode | None = None,
-        threshold: float | None = None,  # noqa: ARG002 - accepted for compatibility
-    ) -> InteractionsResponse:
-        """Interactions of a user that match ``query``, best first; without a query the ``most_recent_k`` newest."""
-        wanted = checked(
-            SearchInteractionRequest, user_id=user_id, request_id=request_id, query=query, start_time=start_time,
-            end_time=end_time, top_k=top_k, most_recent_k=most_recent_k, search_mode=search_mode,
-        )  # fmt: skip
-        found = self._settled().search_interactions(wanted)
-        return InteractionsResponse(interactions=found, msg=f"Found {len(found)} interaction(s)")
-
     def delete_request(self, request_id: str, wait_for_response: bool = False) -> DeleteResponse:  # noqa: ARG002
         """Delete a request, and what was learned from it alone. An unknown id changes nothing and says so.
 
         ``wait_for_response`` is accepted for compatibility: the deletion is complete when this returns.
         """
-        receipt = self._settled().delete_requests([_named("request_id", request_id)])
+        receipt = self._settled().delete_requests([named("request_id", request_id)])
         if not receipt.requests:
             return DeleteResponse(success=False, message=f"No request {request_id!r} is stored; nothing was changed")
-        return DeleteResponse(success=True, message=f"Deleted {_told(receipt)}")
+        return DeleteResponse(success=True, message=f"Deleted {told(receipt)}")
 
     def delete_session(
         self,
@@ -266,11 +229,11 @@ class RequestsApi(Core):
             wait_for_response: Accepted for compatibility: the deletion is complete when this returns.
             user_id: Only this user's session of that name; None: everybody's.
         """
-        receipt = self._settled().delete_session(_named("session_id", session_id), user_id=user_id)
+        receipt = self._settled().delete_session(named("session_id", session_id), user_id=user_id)
         known = receipt.requests > 0
         return DeleteSessionResponse(
             success=known,
-            message=f"Deleted {_told(receipt)}" if known else f"No session {session_id!r}; nothing was changed",
+            message=f"Deleted {told(receipt)}" if known else f"No session {session_id!r}; nothing was changed",
             deleted_requests_count=receipt.requests,
             deleted_profiles_count=receipt.profiles,
             deleted_playbooks_count=receipt.user_playbooks,
@@ -284,13 +247,8 @@ class RequestsApi(Core):
             or not 1 <= len(request_ids) <= _MAX_IDS
         ):
             raise InvalidInputError("The call was refused", [("request_ids", f"must be a list of 1 to {_MAX_IDS} ids")])
-        receipt = self._settled().delete_requests([_named("request_ids", item) for item in request_ids])
-        return BulkDeleteResponse(success=True, deleted_count=receipt.requests, message=f"Deleted {_told(receipt)}")
-
-    def clear_user_data(self, user_id: str) -> dict[str, Any]:
-        """Delete everything held on a user. Returns ``success``, ``deleted_counts`` and ``message``."""
-        receipt = self._settled().delete_user(_named("user_id", user_id))
-        return {"success": True, "deleted_counts": dataclasses.asdict(receipt), "message": f"Deleted {_told(receipt)}"}
+        receipt = self._settled().delete_requests([named("request_ids", item) for item in request_ids])
+        return BulkDeleteResponse(success=True, deleted_count=receipt.requests, message=f"Deleted {told(receipt)}")
 
 
 def _fields_of(request: GetRequestsRequest | Mapping[str, Any] | None) -> dict[str, Any]:
@@ -310,13 +268,15 @@ def _fields_of(request: GetRequestsRequest | Mapping[str, Any] | None) -> dict[s
     return dict(request)
 
 
-def _named(name: str, value: Any) -> str:
+def named(name: str, value: Any) -> str:
+    """An id that must be given, without the space around it."""
     if not isinstance(value, str) or not value.strip():
         raise InvalidInputError("The call was refused", [(name, "is missing: give the id as text")])
     return value.strip()
 
 
-def _told(receipt: Receipt) -> str:
+def told(receipt: Receipt) -> str:
+    """What a delete removed, in words."""
     learned = receipt.profiles + receipt.user_playbooks
     return f"{receipt.requests} request(s), {receipt.interactions} interaction(s) and {learned} learning(s)"
 

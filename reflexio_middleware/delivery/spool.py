@@ -2,8 +2,8 @@
 
 One append-only file per process, so that a turn survives the process being killed the moment ``append`` has returned
 (not a power cut: the file is not synced). Format: an 8-byte header, then records of a little-endian ``u32`` length, a
-``u32`` CRC-32 and that many bytes of JSON. A torn or damaged tail loses only itself. Whoever holds the lock file
-beside a spool owns it; a spool whose owner died is adopted by the next process.
+``u32`` CRC-32 and that many bytes of JSON (one at least). Whoever holds the lock file beside a
+spool owns it; one whose owner died is adopted by the next process (:mod:`.orphans`).
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import struct
 import threading
 import zlib
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from queue import SimpleQueue
 from typing import Any, Final, Protocol, TypeVar
@@ -26,10 +26,13 @@ from reflexio_store.lockfile import LockFile
 R = TypeVar("R")
 
 HEADER: Final = b"RFXSPL1\n"
-_FRAME: Final = struct.Struct("<II")
+FRAME: Final = struct.Struct("<II")
+"""Before each record: its length, and its CRC-32."""
 _COMPACT_BYTES: Final = 8 * 1024 * 1024
 MAX_BYTES: Final = 256 * 1024 * 1024
 """Default bound of one spool; what comes beyond it is refused and counted."""
+MAX_RECORDS: Final = 200_000
+"""The same in turns: a home that was away is not to be busy with the backlog for hours."""
 
 
 class Spool(Protocol):
@@ -93,10 +96,10 @@ def _take_in(gate: _Gate, append: Callable[[bytes], bool]) -> None:
 class MemorySpool:
     """A spool that lasts as long as the process: for in-memory homes, and where no folder can be written."""
 
-    def __init__(self, max_bytes: int = MAX_BYTES) -> None:
+    def __init__(self, max_bytes: int = MAX_BYTES, max_records: int = MAX_RECORDS) -> None:
         self._records: deque[bytes] = deque()
         self._bytes = 0
-        self._max = max_bytes
+        self._max, self._most = max_bytes, max_records
         self._gate = _Gate()
 
     @property
@@ -112,7 +115,7 @@ class MemorySpool:
         return taken is not False
 
     def _take(self, payload: bytes) -> bool:
-        if self._bytes + len(payload) > self._max:
+        if self._bytes + len(payload) > self._max or len(self._records) >= self._most:
             return False
         self._records.append(payload)
         self._bytes += len(payload)
@@ -151,7 +154,7 @@ class FileSpool:
         OSError: The folder cannot be made or written.
     """
 
-    def __init__(self, folder: Path, max_bytes: int = MAX_BYTES) -> None:
+    def __init__(self, folder: Path, max_bytes: int = MAX_BYTES, max_records: int = MAX_RECORDS) -> None:
         folder.mkdir(parents=True, exist_ok=True, mode=0o700)
         name = uuid7()
         self.path = folder / f"{name}.spool"
@@ -160,12 +163,17 @@ class FileSpool:
             raise OSError(f"cannot lock {self._lockfile.path}")
         flags = os.O_RDWR | os.O_CREAT | os.O_APPEND | getattr(os, "O_BINARY", 0)
         self._fd = os.open(self.path, flags, 0o600)
-        os.write(self._fd, HEADER)
-        self._reader = self.path.open("rb", buffering=0)  # used by the one thread that drains
-        self._max = max_bytes
+        self._max, self._most = max_bytes, max_records
         self._size = self._start = len(HEADER)
         self._pending = 0
         self._gate = _Gate()
+        self._reader = self.path.open("rb", buffering=0)  # used by the one thread that drains
+        try:
+            if os.write(self._fd, HEADER) != len(HEADER):
+                raise OSError(errno.ENOSPC, "not even the beginning of a spool could be written")
+        except OSError:
+            self._close()
+            raise
 
     @property
     def pending(self) -> int:
@@ -174,13 +182,14 @@ class FileSpool:
 
     def append(self, payload: bytes) -> bool:
         """Keep a record on disk: one ``write`` of the operating system, no sync."""
-        taken = self._gate.run(self._write, _FRAME.pack(len(payload), zlib.crc32(payload)) + payload)
+        taken = self._gate.run(self._write, FRAME.pack(len(payload), zlib.crc32(payload)) + payload)
         if taken is None:
             self._gate.left.put(payload)
         return taken is not False
 
     def _write(self, record: bytes) -> bool:
-        if self._fd < 0 or self._size - self._start + len(record) > self._max:
+        full = self._size - self._start + len(record) > self._max or self._pending >= self._most
+        if self._fd < 0 or full:
             return False
         try:
             written = os.write(self._fd, record)
@@ -201,15 +210,15 @@ class FileSpool:
         end, start = self._size, self._start
         found: list[bytes] = []
         while start < end and len(found) < limit:
-            frame = self._at(start, _FRAME.size)
-            length, checksum = _FRAME.unpack(frame) if len(frame) == _FRAME.size else (0, -1)
+            frame = self._at(start, FRAME.size)
+            length, checksum = FRAME.unpack(frame) if len(frame) == FRAME.size else (0, -1)
             if found and length > max_bytes:
                 break
-            payload = self._at(start + _FRAME.size, length)
+            payload = self._at(start + FRAME.size, length)
             if zlib.crc32(payload) != checksum:
                 return found or self._set_aside(start, end)
             found.append(payload)
-            start += _FRAME.size + length
+            start += FRAME.size + length
             max_bytes -= length
         return found
 
@@ -218,18 +227,15 @@ class FileSpool:
         return self._reader.read(size)
 
     def _set_aside(self, start: int, end: int) -> list[bytes]:
-        broken = self.path.with_suffix(".broken")
-        broken.write_bytes(self._at(start, end - start))
-        count("spool_damaged")
-        warn("spool-damaged", "reflexio: a damaged part of the spool was set aside in %s", broken)
+        keep_damaged(self.path, self._at(start, end - start))
         self._gate.run(self._skip_to, end)
         return []
 
     def _skip_to(self, end: int) -> None:
         self._start, self._pending = end, 0
         at = end
-        while len(frame := self._at(at, _FRAME.size)) == _FRAME.size:
-            at += _FRAME.size + int(_FRAME.unpack(frame)[0])
+        while len(frame := self._at(at, FRAME.size)) == FRAME.size:
+            at += FRAME.size + int(FRAME.unpack(frame)[0])
             self._pending += 1
 
     def forget(self, amount: int) -> None:
@@ -238,8 +244,8 @@ class FileSpool:
 
     def _drop(self, amount: int) -> None:
         for _ in range(amount):
-            length, _checksum = _FRAME.unpack(self._at(self._start, _FRAME.size))
-            self._start += _FRAME.size + length
+            length, _checksum = FRAME.unpack(self._at(self._start, FRAME.size))
+            self._start += FRAME.size + length
             self._pending -= 1
         if self._start >= self._size:
             os.ftruncate(self._fd, len(HEADER))
@@ -251,7 +257,7 @@ class FileSpool:
         """Write what waits into a new file and put it in the place of this one, in one step."""
         fresh = self.path.with_suffix(".compacting")
         try:
-            with open(fresh, "wb", opener=lambda name, flags: os.open(name, flags, 0o600)) as file:
+            with open(fresh, "wb", opener=_private) as file:
                 file.write(HEADER)
                 for at in range(self._start, self._size, 1 << 20):
                     file.write(self._at(at, min(1 << 20, self._size - at)))
@@ -290,56 +296,14 @@ class FileSpool:
         self._lockfile.forget()
 
 
-class OrphanSpool:
-    """A spool whose owner died, held by this process while it is drained."""
-
-    def __init__(self, path: Path, lockfile: LockFile) -> None:
-        self.path = path
-        self._lockfile = lockfile
-
-    def records(self) -> Iterator[bytes]:
-        """The records up to the end or the first damaged one."""
-        with self.path.open("rb") as file:
-            if file.read(len(HEADER)) != HEADER:
-                return
-            while len(frame := file.read(_FRAME.size)) == _FRAME.size:
-                length, checksum = _FRAME.unpack(frame)
-                payload = file.read(length)
-                if len(payload) != length or zlib.crc32(payload) != checksum:
-                    count("spool_damaged")
-                    warn("spool-damaged", "reflexio: %s ends in a torn record; what came before is kept", self.path)
-                    return
-                yield payload
-
-    def remove(self) -> None:
-        """The store has all of it: remove the files."""
-        self.path.unlink(missing_ok=True)
-        self._lockfile.release(remove=True)
-
-    def release(self) -> None:
-        """Leave it for another time."""
-        self._lockfile.release(remove=False)
+def keep_damaged(spool: Path, damaged: bytes) -> None:
+    """Keep what cannot be read beside its spool, for a person to look at."""
+    broken = spool.with_suffix(".broken")
+    with open(broken, "ab", opener=_private) as file:
+        file.write(damaged)
+    count("spool_damaged")
+    warn("spool-damaged", "reflexio: a damaged part of a spool was set aside in %s", broken)
 
 
-def orphans(folder: Path) -> Iterator[OrphanSpool]:
-    """The spools in ``folder`` whose owner is gone, each locked by this process until it is removed or released."""
-    for path in sorted(folder.glob("*.spool")):
-        lockfile = LockFile(path.with_suffix(".lock"))
-        try:
-            taken = lockfile.acquire()
-        except OSError as error:
-            count("spools_unreadable")
-            warn("orphan", "reflexio: the spool %s cannot be looked at (%s): whose is it?", path, error)
-            continue
-        if not taken:
-            continue
-        if path.exists():
-            yield OrphanSpool(path, lockfile)
-        else:  # another process drained it between the listing and the lock
-            lockfile.release(remove=True)
-
-
-def waiting(folder: Path) -> tuple[int, int]:
-    """How many spools lie in ``folder``, and how many bytes of records they hold."""
-    sizes = [path.stat().st_size - len(HEADER) for path in folder.glob("*.spool")] if folder.is_dir() else []
-    return len(sizes), sum(size for size in sizes if size > 0)
+def _private(name: str, flags: int) -> int:
+    return os.open(name, flags, 0o600)  # it holds users' words

@@ -14,14 +14,16 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 import orjson
 
-from reflexio_middleware.delivery.spool import MAX_BYTES, FileSpool, MemorySpool, OrphanSpool, Spool, orphans
+from reflexio_middleware.delivery.dead_letters import DeadLetters
+from reflexio_middleware.delivery.orphans import OrphanSpool, UnreadableSpoolError, orphans
+from reflexio_middleware.delivery.spool import MAX_BYTES, MAX_RECORDS, FileSpool, MemorySpool, Spool
 from reflexio_middleware.guard import count, guard, warn
 from reflexio_store.contract import Requests
-from reflexio_store.errors import ReflexioError, StoreUnavailableError
+from reflexio_store.errors import ReflexioError, SchemaTooNewError, StoreCorruptError, StoreUnavailableError
 from reflexio_store.forking import protect
 from reflexio_store.records import TurnRecord
 
@@ -33,7 +35,9 @@ MAX_LINGER_SECONDS: Final = 0.5
 _BACKLOG: Final = 4096
 """With so many turns waiting, it stores batch after batch without a pause."""
 _RETRY_SECONDS: Final = (0.2, 0.5, 1.0, 2.0, 5.0, 15.0, 60.0)
-DEAD_LETTERS: Final = "dead_letters.jsonl"
+_UNHURRIED: Final = ("partial", "abandoned")  # how a turn may end in the garbage collector, where nobody waits
+_WAITING: Final = (StoreUnavailableError, StoreCorruptError, SchemaTooNewError)
+"""Errors of the home, not of a turn: the turns stay in the spool until it is mended."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +53,15 @@ class FlushResult:
         return not self.remaining and not self.learning_remaining
 
 
+@dataclass(frozen=True, slots=True)
+class Resent:
+    """What became of dead letters that were sent again: stored now, refused again, or still waiting in the spool."""
+
+    stored: int = 0
+    refused: int = 0
+    waiting: int = 0
+
+
 class Delivery:
     """A sink for turns that stores each of them, sooner or later.
 
@@ -59,7 +72,9 @@ class Delivery:
         agent_version: Version of turns that name none.
         learn_after: Seconds after a turn at which its session is learned from; None: never.
         on_stored: Called after each batch that was stored.
-        max_bytes: Bound of the spool.
+        max_bytes: Bound of the spool, and of the file of dead letters.
+        max_records: Bound of the spool in turns.
+        flush_on_return: Seconds that :meth:`put` may wait until its turn is stored; 0: it does not wait.
         adopt_every: Seconds after which spools of processes that died meanwhile are looked for again.
     """
 
@@ -73,6 +88,8 @@ class Delivery:
         learn_after: float | None = 0.0,
         on_stored: Callable[[], None] | None = None,
         max_bytes: int = MAX_BYTES,
+        max_records: int = MAX_RECORDS,
+        flush_on_return: float = 0.0,
         adopt_every: float = 60.0,
     ) -> None:
         self._open_store = open_store
@@ -82,6 +99,9 @@ class Delivery:
         self._learn_after = learn_after
         self._on_stored = on_stored
         self._max_bytes = max_bytes
+        self._max_records = max_records
+        self._flush_on_return = flush_on_return
+        self._dead_letters = DeadLetters(folder, max_bytes) if folder is not None else None
         self._adopt_every = adopt_every
         self._closed = False
         self._reset()
@@ -129,6 +149,8 @@ class Delivery:
         self._gathered_bytes += len(payload)  # about: two threads may count as one
         if self._idle or self._thread is None or not self._thread.is_alive():
             self._wake()
+        if self._flush_on_return and turn.status not in _UNHURRIED:
+            self.flush(self._flush_on_return)
         return True
 
     def _writable_spool(self) -> Spool:
@@ -143,13 +165,13 @@ class Delivery:
 
     def _new_spool(self) -> Spool:
         if self._folder is None:
-            return MemorySpool(self._max_bytes)
+            return MemorySpool(self._max_bytes, self._max_records)
         try:
-            return FileSpool(self._folder, self._max_bytes)
+            return FileSpool(self._folder, self._max_bytes, self._max_records)
         except OSError as error:
             count("spool_errors")
             warn("spool", "reflexio: no spool in %s (%s): turns are kept in memory until stored", self._folder, error)
-            return MemorySpool(self._max_bytes)
+            return MemorySpool(self._max_bytes, self._max_records)
 
     def start(self) -> None:
         """Start the writer thread if there is none; it adopts the spools of dead processes."""
@@ -281,10 +303,10 @@ class Delivery:
                 with self._changed:
                     spool.forget(len(batch))
                     self._settled += len(batch)
-        except StoreUnavailableError as error:
+        except _WAITING as error:
             self.last_error = str(error)
             count("store_unavailable")
-            warn("store", "reflexio: the store cannot be reached; turns wait in the spool (%s)", error)
+            warn("store", "reflexio: the store cannot be used; turns wait in the spool (%s)", error)
             return False
         self._failures = 0
         self.last_error = ""
@@ -297,7 +319,7 @@ class Delivery:
         turns = [record for record in (self._decode(payload) for payload in payloads) if record is not None]
         try:
             count("turns_stored", store.add_turns(turns, learn_after=self._learn_after))
-        except StoreUnavailableError:
+        except _WAITING:
             raise
         except ReflexioError as error:
             if len(turns) == 1:
@@ -316,15 +338,20 @@ class Delivery:
     def _set_aside(self, payload: bytes, error: Exception) -> None:
         count("dead_letters")
         warn("dead-letter", "reflexio: a turn could not be stored and was set aside (%s)", error)
-        if self._folder is None:
-            return
-        note: dict[str, Any] = {"error": str(error), "turn": payload.decode("utf-8", "replace")}
-        try:
-            with (self._folder / DEAD_LETTERS).open("ab") as file:
-                file.write(orjson.dumps(note) + b"\n")
-        except OSError as refused:  # it must not hold up the turns behind it
-            count("dead_letters_lost")
-            warn("dead-letter-lost", "reflexio: the turn set aside could not be written down (%s)", refused)
+        if self._dead_letters is not None:
+            self._dead_letters.add(payload, str(error))
+
+    def retry_dead_letters(self, timeout: float) -> Resent:
+        """Send the turns that the store refused once more, and wait until it has answered, at most ``timeout`` seconds.
+
+        Those that it refuses again are dead letters again.
+        """
+        if self._dead_letters is None:
+            return Resent()
+        sent, kept = self._dead_letters.resend(self.put)
+        waiting = self.flush(timeout) if sent else 0
+        refused = sum(1 for _ in self._dead_letters)
+        return Resent(stored=max(0, sent - waiting - (refused - kept)), refused=refused, waiting=waiting)
 
     def _adopt(self, store: Requests) -> None:
         if self._folder is None or not self._folder.is_dir():
@@ -332,9 +359,9 @@ class Delivery:
         for orphan in orphans(self._folder):
             try:
                 self._drain(store, orphan)
-            except OSError as error:  # another user's, or damaged: it must not hold up our own turns
+            except (OSError, UnreadableSpoolError) as error:  # another user's, or of another release: left alone
                 count("spools_unreadable")
-                warn("orphan", "reflexio: the spool %s of an ended process cannot be read (%s)", orphan.path, error)
+                warn("orphan", "reflexio: the spool %s of an ended process is left as it is (%s)", orphan.path, error)
 
     def _drain(self, store: Requests, orphan: OrphanSpool) -> None:
         batch: list[bytes] = []

@@ -1,63 +1,69 @@
-"""Export and import: a whole home, or one user's part of it, as JSON Lines.
+"""Moving house: export to a file, import from one, and copying one home into another.
 
-One object a line. The first is the header, each other one a record::
+An export is JSON Lines. The first line is the header, the last one counts what is between, each other one is a record::
 
-    {"format": "reflexio-middleware-export", "version": 1, "release": "0.1.0", "exported_at": 1767225600, …}
+    {"format": "reflexio-middleware-export", "version": 2, "release": "0.1.0", "exported_at": 1767225600, …}
     {"type": "request", "request_id": "…", "user_id": "…", "created_at_us": …, "interactions": […], "options": {…}}
     {"type": "profile" | "user_playbook" | "agent_playbook", …, "evidence": […]}
+    {"type": "dismissal" | "outcome" | "job", …}
+    {"type": "end", "counts": {"request": 1, …}}
 
-Both directions stream: one page of the home, or one batch of lines, is in memory at a time. An import changes nothing
-before every line was checked, and importing twice changes nothing more.
+All three ways are one: pages of records go from where they are read to where they are stored, one page in memory at a
+time. Storing a record twice changes nothing, so what was interrupted is simply begun again.
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import BinaryIO, Final
 
-from reflexio_middleware.recall.render import kind_of
 from reflexio_store.contract import Store
 from reflexio_store.errors import ImportFileError
-from reflexio_store.models import Learning
-from reflexio_store.records import TurnRecord
+from reflexio_store.moving import RECORD_KINDS, Record, RecordKind, Stored, record_kind
 
-from .lines import BrokenLineError, Header, Record, encode_header, encode_learning, encode_request, read_line
-from .pages import learnings_in, requests_in
+from .lines import Header, Line, encode_end, encode_header, encode_record
+from .reading import lines_in
 
-KINDS: Final[tuple[str, ...]] = ("request", "profile", "user_playbook", "agent_playbook")
-"""The types of the records, in the order in which an export holds them."""
 _BATCH: Final = 200
 _BATCH_BYTES: Final = 8_000_000
 _MAX_NAMED: Final = 1000
 
 Progress = Callable[[int], None]
-"""Called with how much further it went since the last call: records (export) or bytes (import)."""
-
-
-@dataclass(frozen=True, slots=True)
-class Exported:
-    """How many records of each type were written."""
-
-    counts: dict[str, int]
+"""Called with how much further it went since the last call: records (export, copy) or bytes (import)."""
 
 
 @dataclass(slots=True)
-class Imported:
-    """What an import did: ``counts`` by type of record, how many requests were ``new`` here, how many lines were
-    ``skipped`` because they are broken, and the first 1000 of those as errors that name the line."""
+class Moved:
+    """What became of the records of each kind. ``skipped`` lines of an import are broken; the first 1000 of them are in
+    ``broken``, as errors that name the line."""
 
-    counts: dict[str, int] = field(default_factory=lambda: dict.fromkeys(KINDS, 0))
-    new: int = 0
+    kinds: dict[RecordKind, Stored] = field(default_factory=lambda: dict.fromkeys(RECORD_KINDS, Stored()))
     skipped: int = 0
     broken: list[ImportFileError] = field(default_factory=list)
 
+    @property
+    def counts(self) -> dict[RecordKind, int]:
+        """How many records of each kind there were."""
+        return {kind: stored.total for kind, stored in self.kinds.items()}
+
+    def note(self, records: Sequence[Record], stored: Stored) -> None:
+        """Count what became of some records of one kind."""
+        if records:
+            self.kinds[record_kind(records[0])] += stored
+
 
 def export_to(
-    store: Store, file: BinaryIO, *, release: str, user_id: str | None = None, progress: Progress | None = None
-) -> Exported:
-    """Write the requests and the learnings of a home to ``file``, newest first.
+    store: Store,
+    file: BinaryIO,
+    *,
+    release: str,
+    user_id: str | None = None,
+    exported_at: int | None = None,
+    progress: Progress | None = None,
+) -> Moved:
+    """Write all that a home keeps to ``file``. The same home gives the same bytes, apart from the header.
 
     It is no snapshot: what changes meanwhile may be in it as it was before, as it is after, or not at all.
 
@@ -65,37 +71,33 @@ def export_to(
         store: The home.
         file: Where the lines go; it stays open.
         release: Version of this project, noted in the header.
-        user_id: Only this user's requests, profiles and user playbooks; None: everything.
+        user_id: Only what is held on this user; None: everything.
+        exported_at: Epoch seconds, noted in the header; None: now.
         progress: Told of every record.
 
     Raises:
         StoreError: The home cannot be read.
         OSError: The file cannot be written.
     """
-    counts: dict[str, int] = dict.fromkeys(KINDS, 0)
-    file.write(encode_header(Header(release=release, exported_at=int(time.time()), user_id=user_id)))
-    for name, line in _lines(store, user_id):
-        file.write(line)
-        counts[name] += 1
+    moved = Moved()
+    at = int(time.time()) if exported_at is None else exported_at
+    file.write(encode_header(Header(release, at, user_id, tuple(store.losses()))))
+    for page in pages_of(store, user_id):
+        file.writelines(map(encode_record, page))
+        moved.note(page, Stored(new=len(page)))
         if progress:
-            progress(1)
-    return Exported(counts)
-
-
-def _lines(store: Store, user_id: str | None) -> Iterator[tuple[str, bytes]]:
-    for data, created_at_us in requests_in(store, user_id):
-        yield "request", encode_request(data, created_at_us)
-    for learning in learnings_in(store, user_id):
-        yield kind_of(learning), encode_learning(learning)
+            progress(len(page))
+    file.write(encode_end(moved.counts))
+    return moved
 
 
 def import_from(
     store: Store, file: BinaryIO, name: str, *, skip_broken: bool = False, progress: Progress | None = None
-) -> Imported:
+) -> Moved:
     """Read an export into a home. Requests that it has stay as they are; learnings of a known id are replaced.
 
-    The whole file is checked before anything is stored. No job is made: the imported requests are not learned from
-    again, as their learnings come along.
+    The whole file is checked before anything is stored. The imported requests are not learned from again, as their
+    learnings come along; learning that was still due where they come from is due here.
 
     Args:
         store: The home.
@@ -112,83 +114,75 @@ def import_from(
     return store_lines(store, file, name, check_lines(file, name, skip_broken=skip_broken, progress=progress), progress)
 
 
-def check_lines(file: BinaryIO, name: str, *, skip_broken: bool = False, progress: Progress | None = None) -> Imported:
+def check_lines(file: BinaryIO, name: str, *, skip_broken: bool = False, progress: Progress | None = None) -> Moved:
     """The first half of :func:`import_from`, which needs no home: check every line."""
-    done = Imported()
-    for found in _read(file, name, progress):
+    checked = Moved()
+    for found in lines_in(file, name, progress):
         if isinstance(found, ImportFileError):
             if not skip_broken:
                 raise found
-            done.skipped += 1
-            if len(done.broken) < _MAX_NAMED:
-                done.broken.append(found)
-    return done
-
-
-def store_lines(
-    store: Store, file: BinaryIO, name: str, checked: Imported, progress: Progress | None = None
-) -> Imported:
-    """The second half: store the lines that can be read, and add their counts to what the check found."""
-    batch = _Batch(store)
-    for found in _read(file, name, progress):
-        if isinstance(found, Record):
-            batch.add(found)
-            checked.counts[found.kind] += 1
-    batch.store()
-    checked.new = batch.new
+            checked.skipped += 1
+            if len(checked.broken) < _MAX_NAMED:
+                checked.broken.append(found)
     return checked
 
 
-class _Batch:
-    """Records on their way into a home, a few at a time."""
-
-    def __init__(self, store: Store) -> None:
-        self._store = store
-        self._turns: list[TurnRecord] = []
-        self._learnings: list[Learning] = []
-        self._bytes = 0
-        self.new = 0
-
-    def add(self, record: Record) -> None:
-        if isinstance(record.value, TurnRecord):
-            self._turns.append(record.value)
-        else:
-            self._learnings.append(record.value)
-        self._bytes += record.size
-        if len(self._turns) + len(self._learnings) >= _BATCH or self._bytes >= _BATCH_BYTES:
-            self.store()
-
-    def store(self) -> None:
-        if self._turns:
-            self.new += self._store.add_turns(self._turns, learn_after=None)
-        if self._learnings:
-            self._store.add_learnings(self._learnings)
-        self._turns, self._learnings, self._bytes = [], [], 0
+def store_lines(store: Store, file: BinaryIO, name: str, checked: Moved, progress: Progress | None = None) -> Moved:
+    """The second half: store the lines that can be read, and add what became of them to what the check found."""
+    found = (line for line in lines_in(file, name, progress) if isinstance(line, Line))
+    for page in _batches(found):
+        checked.note(page, store.put_records(page))
+    return checked
 
 
-def _read(file: BinaryIO, name: str, progress: Progress | None) -> Iterator[Record | ImportFileError]:
-    """The records of the file from its beginning, and an error in the place of each line that is broken."""
-    file.seek(0)
-    number = 0
-    for number, line in enumerate(file, 1):
+def copy(source: Store, target: Store, *, progress: Progress | None = None) -> Moved:
+    """Store all that one home keeps in another one. Made again after an interruption, it stores only what is missing.
+
+    Requests that the target has stay as they are (and count as ``differ`` where they are others); learnings of a known
+    id are replaced by those of the source. What only the target has stays.
+
+    Args:
+        source: Where the records are; nothing is changed there.
+        target: Where they go.
+        progress: Told of every record.
+
+    Raises:
+        StoreError: A home cannot be read or written; the pages before that are stored, and copying again is safe.
+    """
+    moved = Moved()
+    for page in pages_of(source):
+        moved.note(page, target.put_records(page))
         if progress:
-            progress(len(line))
-        if not line.strip():
-            continue
-        try:
-            found = read_line(line, first=number == 1)
-        except BrokenLineError as error:
-            problem = ImportFileError(name, number, str(error))
-            if error.fatal:
-                raise problem from error
-            yield problem
-            continue
-        if isinstance(found, Record):
-            if number == 1:
-                yield ImportFileError(name, 1, "the header of the export is missing")
-            yield found
-    if number == 0:
-        raise ImportFileError(name, 1, "the file is empty: an export begins with a header line")
+            progress(len(page))
+    return moved
 
 
-__all__ = ["KINDS", "Exported", "Imported", "check_lines", "export_to", "import_from", "store_lines"]
+def pages_of(store: Store, user_id: str | None = None) -> Iterator[Sequence[Record]]:
+    """All that a home keeps (on one user), in pages of one kind."""
+    for kind in RECORD_KINDS:
+        cursor = None
+        while True:
+            page = store.read_records(kind, user_id=user_id, cursor=cursor)
+            if page.records:
+                yield page.records
+            cursor = page.next_cursor
+            if cursor is None:
+                break
+
+
+def _batches(lines: Iterable[Line]) -> Iterator[Sequence[Record]]:
+    """Records of one kind that follow one another, a few at a time."""
+    batch: list[Record] = []
+    size = 0
+    for line in lines:
+        other = bool(batch) and type(batch[0]) is not type(line.record)
+        if other or len(batch) >= _BATCH or size >= _BATCH_BYTES:
+            yield batch
+            batch, size = [], 0
+        batch.append(line.record)
+        size += line.size
+    if batch:
+        yield batch
+
+
+__all__ = ["Moved", "check_lines", "copy", "export_to", "import_from", "pages_of", "store_lines"]

@@ -6,38 +6,36 @@ The standard library's JSON is used, not a faster one: it keeps whole numbers of
 from __future__ import annotations
 
 import json
-from dataclasses import MISSING, dataclass, fields
+from collections.abc import Mapping
+from dataclasses import MISSING, dataclass, field, fields
+from itertools import pairwise
 from typing import Annotated, Any, Final, Literal, NoReturn
 
-from pydantic import BaseModel, Field, StringConstraints, ValidationError
+from pydantic import AfterValidator, BaseModel, Field, StringConstraints, ValidationError, model_validator
 
-from reflexio_middleware.recall.render import kind_of
 from reflexio_store.models import (
     AgentPlaybook,
     Citation,
-    Learning,
-    RequestData,
     RetrievedLearning,
+    SessionOutcome,
     ToolUsed,
     UserActionType,
     UserPlaybook,
     UserProfile,
     problems_of,
 )
+from reflexio_store.moving import RECORD_KINDS, Dismissal, JobRecord, Record, record_kind
 from reflexio_store.records import MAX_CONTENT, MAX_INTERACTIONS, InteractionRecord, TurnRecord
 
 FORMAT: Final = "reflexio-middleware-export"
-VERSION: Final = 1
+VERSION: Final = 2
+"""Version 1 had no line at the end, and neither dismissals nor jobs; it is still read."""
 
-_LEARNINGS: Final[dict[str, type[Learning]]] = {
-    "profile": UserProfile,
-    "user_playbook": UserPlaybook,
-    "agent_playbook": AgentPlaybook,
-}
 _LARGEST: Final = 2**63 - 1
 _SHOWN: Final = 3
 
 Id = Annotated[str, StringConstraints(min_length=1, max_length=1000)]
+Name = Annotated[str, Field(max_length=1000)]
 Text = Annotated[str, Field(max_length=MAX_CONTENT)]
 Time = Annotated[int, Field(ge=0, le=_LARGEST)]
 
@@ -52,58 +50,116 @@ class BrokenLineError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Header:
-    """The first line: which release wrote the file, when (epoch seconds), and of which user (None: of all)."""
+    """The first line: which release wrote the file, when (epoch seconds), of which user (None: of all), and what the
+    home could not give."""
 
     release: str
     exported_at: int
     user_id: str | None = None
+    losses: tuple[str, ...] = ()
+    version: int = VERSION
 
 
 @dataclass(frozen=True, slots=True)
-class Record:
-    """Any other line: its type, what it holds, and how many bytes it has."""
+class End:
+    """The last line: how many records of each kind the export holds."""
+
+    counts: Mapping[str, int] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """Any other line: the kind of its record, the record, and how many bytes the line has."""
 
     kind: str
-    value: TurnRecord | Learning
+    record: Record
     size: int
+
+
+def _fits(model: type[BaseModel]) -> AfterValidator:
+    """Checks a JSON object by a model, and keeps it as it is."""
+
+    def check(value: dict[str, Any]) -> dict[str, Any]:
+        model.model_validate(value)
+        return value
+
+    return AfterValidator(check)
 
 
 class _Message(BaseModel):
     """An interaction as it was stored: bounded as on the wire, and nothing in it is put right."""
 
-    role: str = Field(default="", max_length=1000)
+    role: Name = ""
     content: Text = ""
     created_at: Time = 0
-    tools_used: list[ToolUsed] = Field(default_factory=list, max_length=1000)
-    retrieved_learnings: list[RetrievedLearning] = Field(default_factory=list, max_length=1000)
-    citations: list[Citation] = Field(default_factory=list, max_length=1000)
+    tools_used: list[Annotated[dict[str, Any], _fits(ToolUsed)]] = Field(default_factory=list, max_length=1000)
+    retrieved_learnings: list[Annotated[dict[str, Any], _fits(RetrievedLearning)]] = Field(
+        default_factory=list, max_length=1000
+    )
+    citations: list[Annotated[dict[str, Any], _fits(Citation)]] = Field(default_factory=list, max_length=1000)
     user_action: UserActionType = "none"
     user_action_description: str = Field(default="", max_length=10_000)
     interacted_image_url: str = Field(default="", max_length=2048)
     image_encoding: str = Field(default="", max_length=15_000_000)
     shadow_content: Text = ""
     expert_content: Text = ""
+    place: int | None = Field(default=None, ge=0, lt=1024)
 
 
 class _Turn(BaseModel):
     """A request with its interactions."""
 
     request_id: Id
-    user_id: str = Field(default="", max_length=1000)
+    user_id: Name = ""
     session_id: Id
-    agent_version: str = Field(default="", max_length=1000)
-    source: str = Field(default="", max_length=1000)
+    agent_version: Name = ""
+    source: Name = ""
     created_at_us: Time
     interactions: list[_Message] = Field(default_factory=list, max_length=MAX_INTERACTIONS)
-    status: str = Field(default="completed", max_length=1000)
+    status: Name = "completed"
     error: Text = ""
     metadata: dict[str, Any] = Field(default_factory=dict)
-    options: dict[str, bool] = Field(default_factory=dict)
+    options: dict[str, Any] = Field(default_factory=dict)
     retrieval_experiment_id: str | None = None
     retrieval_experiment_arm: Literal["treatment", "holdout"] | None = None
 
+    @model_validator(mode="after")
+    def _in_order(self) -> _Turn:
+        places = [at if item.place is None else item.place for at, item in enumerate(self.interactions)]
+        if any(later <= earlier for earlier, later in pairwise(places)):
+            raise ValueError("the places of the interactions must rise")
+        return self
 
-def _defaults(record: type[TurnRecord] | type[InteractionRecord]) -> dict[str, Any]:
+
+class _Dismissal(BaseModel):
+    user_id: Id
+    kind: Literal["profile", "user_playbook"]
+    sameness: Id
+    request_id: Id
+    interaction_index: int = Field(ge=0, le=_LARGEST)
+
+
+class _Job(BaseModel):
+    user_id: Name = ""
+    kind: Id
+    key: Name
+    state: Literal["ready", "done", "dead"] = "ready"
+    due_us: Time = 0
+    attempts: int = Field(default=0, ge=0, le=2**31 - 1)
+    last_error: Text = ""
+    payload: dict[str, Any] = Field(default_factory=dict)
+    result: dict[str, Any] = Field(default_factory=dict)
+
+
+_VALUES: Final[dict[str, type[UserProfile] | type[UserPlaybook] | type[AgentPlaybook] | type[SessionOutcome]]] = {
+    "profile": UserProfile,
+    "user_playbook": UserPlaybook,
+    "agent_playbook": AgentPlaybook,
+    "outcome": SessionOutcome,
+}
+
+
+def _defaults(record: Any) -> dict[str, Any]:
     made = {}
     for item in fields(record):
         if item.default_factory is not MISSING:
@@ -113,36 +169,37 @@ def _defaults(record: type[TurnRecord] | type[InteractionRecord]) -> dict[str, A
     return made
 
 
-_TURN: Final = _defaults(TurnRecord)
-_MESSAGE: Final = _defaults(InteractionRecord)
-_MESSAGE_FIELDS: Final = {item.name for item in fields(InteractionRecord)}
+_DEFAULTS: Final = {kind: _defaults(kind) for kind in (TurnRecord, InteractionRecord, Dismissal, JobRecord)}
 _NOTHING: Final = object()
 
 
 def encode_header(header: Header) -> bytes:
     """The first line of an export."""
-    values = {"release": header.release, "exported_at": header.exported_at, "user_id": header.user_id}
-    return _line({"format": FORMAT, "version": VERSION, **values})
+    values: dict[str, Any] = {"release": header.release, "exported_at": header.exported_at, "user_id": header.user_id}
+    if header.losses:
+        values["losses"] = header.losses
+    return _line({"format": FORMAT, "version": header.version, **values})
 
 
-def encode_request(data: RequestData, created_at_us: int) -> bytes:
-    """The line of a request; what has its default value is left out."""
-    values = data.request.model_dump(mode="json", exclude={"created_at", "evaluation_only"}, warnings=False)
-    values["created_at_us"] = created_at_us
-    values["options"] = {"evaluation_only": True} if data.request.evaluation_only else {}
-    kept = {name: value for name, value in values.items() if value != _TURN.get(name, _NOTHING)}
-    messages = [
-        {name: value for name, value in item.items() if value != _MESSAGE.get(name, _NOTHING)}
-        for item in (
-            message.model_dump(mode="json", include=_MESSAGE_FIELDS, warnings=False) for message in data.interactions
-        )
-    ]
-    return _line({"type": "request", **kept, "interactions": messages})
+def encode_end(counts: Mapping[Any, int]) -> bytes:
+    """The last line of an export."""
+    return _line({"type": "end", "counts": {kind: count for kind, count in counts.items() if count}})
 
 
-def encode_learning(learning: Learning) -> bytes:
-    """The line of a learning."""
-    return _line({"type": kind_of(learning), **learning.model_dump(mode="json", warnings=False)})
+def encode_record(record: Record) -> bytes:
+    """The line of a record; of requests, dismissals and jobs, what has its default value is left out."""
+    kind = record_kind(record)
+    if isinstance(record, TurnRecord):
+        return _line({"type": kind, **_told(record), "interactions": [_told(item) for item in record.interactions]})
+    if isinstance(record, (Dismissal, JobRecord)):
+        return _line({"type": kind, **_told(record)})
+    return _line({"type": kind, **record.model_dump(mode="json", warnings=False)})
+
+
+def _told(record: TurnRecord | InteractionRecord | Dismissal | JobRecord) -> dict[str, Any]:
+    defaults = _DEFAULTS[type(record)]
+    values = {name: getattr(record, name) for name in record.__dataclass_fields__}
+    return {name: value for name, value in values.items() if value != defaults.get(name, _NOTHING)}
 
 
 def _line(values: dict[str, Any]) -> bytes:
@@ -150,7 +207,7 @@ def _line(values: dict[str, Any]) -> bytes:
     return text.encode("utf-8", "backslashreplace") + b"\n"  # half a surrogate pair becomes its JSON escape
 
 
-def read_line(line: bytes, *, first: bool) -> Header | Record:
+def read_line(line: bytes, *, first: bool) -> Header | Line | End:
     """What a line holds.
 
     Raises:
@@ -160,17 +217,26 @@ def read_line(line: bytes, *, first: bool) -> Header | Record:
     if "format" in values and "type" not in values:
         return _header(values, first)
     kind = values.pop("type", None)
+    if kind == "end":
+        return _end(values)
+    if kind not in RECORD_KINDS:
+        raise BrokenLineError(f"the type {kind!r} is not known; it must be one of {', '.join(RECORD_KINDS)}")
     try:
-        if kind == "request":
-            return Record(kind, _turn(values), len(line))
-        if isinstance(kind, str) and kind in _LEARNINGS:
-            return Record(kind, _LEARNINGS[kind].model_validate(values), len(line))
+        return Line(kind, _record(kind, values), len(line))
     except ValidationError as error:
         problems = [f"{place}: {what}" for place, what in problems_of(error)]
         more = f" (and {len(problems) - _SHOWN} more)" if len(problems) > _SHOWN else ""
         raise BrokenLineError("; ".join(problems[:_SHOWN]) + more) from error
-    known = ", ".join(("request", *_LEARNINGS))
-    raise BrokenLineError(f"the type {kind!r} is not known; it must be one of {known}")
+
+
+def _record(kind: str, values: dict[str, Any]) -> Record:
+    if kind == "request":
+        return TurnRecord.from_json(_Turn.model_validate(values).model_dump(warnings=False))
+    if kind == "dismissal":
+        return Dismissal(**_Dismissal.model_validate(values).model_dump())
+    if kind == "job":
+        return JobRecord(**_Job.model_validate(values).model_dump())
+    return _VALUES[kind].model_validate(values)
 
 
 def _decoded(line: bytes) -> dict[str, Any]:
@@ -204,9 +270,11 @@ def _header(values: dict[str, Any], first: bool) -> Header:
         raise BrokenLineError(f"{written}: upgrade reflexio-middleware", fatal=True)
     if not first:
         raise BrokenLineError("a second header; import each export by itself")
-    return Header(str(values.get("release", "")), values.get("exported_at", 0), values.get("user_id"))
+    return Header(str(values.get("release", "")), values.get("exported_at", 0), values.get("user_id"), version=version)
 
 
-def _turn(values: dict[str, Any]) -> TurnRecord:
-    turn = _Turn.model_validate(values)
-    return TurnRecord.from_json(turn.model_dump(mode="json", warnings=False))
+def _end(values: dict[str, Any]) -> End:
+    counts = values.get("counts")
+    if not isinstance(counts, dict) or not all(type(count) is int for count in counts.values()):
+        raise BrokenLineError("counts: must be an object of whole numbers")
+    return End(counts)

@@ -7,6 +7,7 @@ from collections.abc import Set
 from dataclasses import dataclass
 from typing import Final
 
+from reflexio_store.ids import place_of
 from reflexio_store.models import Evidence, Interaction, Request
 
 from .extractor import SessionView
@@ -55,11 +56,17 @@ class Message:
 def messages_of(session: SessionView) -> list[Message]:
     """The messages of a session in order; those of requests marked ``evaluation_only`` are left out."""
     return [
-        Message(data.request, index, interaction)
+        Message(data.request, _place(interaction, index), interaction)
         for data in session.requests
         if not data.request.evaluation_only
         for index, interaction in enumerate(data.interactions)
     ]
+
+
+def _place(interaction: Interaction, index: int) -> int:
+    """Where a message stands in its request; its place in the list is another once one before it was deleted."""
+    place = place_of(interaction.interaction_id, interaction.request_id)
+    return index if place is None else place
 
 
 def request_in(spoken: list[Sentence], used: Set[int], grammar: Grammar) -> str:

@@ -1,7 +1,8 @@
 """The one contract that every home of the record keeps, and the plain values it speaks in.
 
 A home is thread-safe. Its methods raise only :class:`~reflexio_store.errors.ReflexioError`; a driver's own error is
-the cause. Writes are atomic: a method that raises has changed nothing.
+the cause. Writes are atomic: a method that raises has changed nothing. Only a delete of many requests goes in pieces,
+so that others write in between: one that raises may have been done in part, and can be done again.
 """
 
 from __future__ import annotations
@@ -30,6 +31,7 @@ from .models import (
     UserPlaybook,
     UserProfile,
 )
+from .moving import Moving
 from .records import TurnRecord
 
 L = TypeVar("L", bound=Learning, covariant=True)
@@ -205,15 +207,21 @@ class Requests(Protocol):
         ...
 
     def get_interactions(self, query: GetInteractionsRequest) -> list[Interaction]:
-        """Interactions of one user, newest first."""
+        """Interactions of one user (of all users where none is named), newest first."""
         ...
 
     def search_interactions(self, query: SearchInteractionRequest) -> list[Interaction]:
         """Interactions of one user that match, best first. What was stored before the call is found."""
         ...
 
-    def delete_requests(self, request_ids: Sequence[str], *, user_id: str | None = None) -> Receipt:
-        """Delete requests, and the learnings that rested on them alone; what those had superseded is current again."""
+    def delete_interaction(self, user_id: str, interaction_id: int) -> Receipt:
+        """Delete one message of a user, and the learnings that rested on it alone; what those had superseded is current
+        again. A request that has no message left goes, too."""
+        ...
+
+    def delete_requests(self, request_ids: Sequence[str] | None, *, user_id: str | None = None) -> Receipt:
+        """Delete requests (all of them, or of the user, where ``request_ids`` is None), and the learnings that rested
+        on them alone; what those had superseded is current again."""
         ...
 
     def delete_session(self, session_id: str, *, user_id: str | None = None) -> Receipt:
@@ -434,7 +442,7 @@ class Reads(Protocol):
 
 
 @runtime_checkable
-class Store(Requests, Learnings, Promotions, Uses, Jobs, Reads, Protocol):
+class Store(Requests, Learnings, Promotions, Uses, Jobs, Reads, Moving, Protocol):
     """A home of the record: requests, learnings and jobs behind one URL."""
 
     @property
@@ -448,8 +456,8 @@ class Store(Requests, Learnings, Promotions, Uses, Jobs, Reads, Protocol):
         ...
 
     def counts(self) -> dict[str, int]:
-        """Rows by what they are: ``sessions, requests, interactions, profiles, user_playbooks, agent_playbooks``,
-        and jobs as ``jobs_ready, jobs_running, jobs_dead``."""
+        """Rows by what they are: ``sessions, requests, interactions, profiles, user_playbooks, agent_playbooks,
+        dismissals, outcomes``, and jobs as ``jobs_ready, jobs_running, jobs_done, jobs_dead``."""
         ...
 
     def check(self) -> list[Finding]:

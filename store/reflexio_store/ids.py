@@ -36,3 +36,9 @@ def interaction_id(request_id: str, index: int) -> int:
 
     digest = hashlib.blake2b(request_id.encode("utf-8", "surrogatepass"), digest_size=8).digest()
     return (int.from_bytes(digest, "big") >> 11) << 10 | (index & 0x3FF)
+
+
+def place_of(interaction_id_: int, request_id: str) -> int | None:
+    """The place of an interaction in its request, from its id; None where the id is not made so."""
+    place = interaction_id_ & 0x3FF
+    return place if interaction_id(request_id, place) == interaction_id_ else None

@@ -17,7 +17,10 @@ MAX_CONTENT: Final = 1_000_000
 
 @dataclass(slots=True)
 class InteractionRecord:
-    """One message of a turn. ``created_at`` is in epoch seconds; the lists hold JSON-ready dictionaries."""
+    """One message of a turn. ``created_at`` is in epoch seconds; the lists hold JSON-ready dictionaries.
+
+    ``place`` is its place in the turn (from 0); None: that in the list. They differ once a message was deleted.
+    """
 
     role: str
     content: str = ""
@@ -31,6 +34,7 @@ class InteractionRecord:
     image_encoding: str = ""
     shadow_content: str = ""
     expert_content: str = ""
+    place: int | None = None
 
     def to_json(self) -> dict[str, Any]:
         """It as a JSON object, without the fields that hold their default."""

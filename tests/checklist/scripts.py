@@ -1,4 +1,5 @@
 """Scripts in processes of their own, for what can only be seen from outside of a process: how it ends, what it leaves.
+from reflexio_store.sql.dialects.sqlite_driver import driver as sqlite3
 
 A script begins with an ``agent`` that is captured; its store is ``memory.db`` in the folder of the test.
 """
@@ -6,7 +7,6 @@ A script begins with an ``agent`` that is captured; its store is ``memory.db`` i
 from __future__ import annotations
 
 import os
-import sqlite3
 import subprocess
 import sys
 import textwrap
@@ -17,10 +17,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import reflexio_middleware as reflexio
+from reflexio_store.sql.dialects.sqlite_driver import driver as sqlite3
 
 BEGINNING = """
 import os, sys, threading, time
 import reflexio_middleware as reflexio
+from reflexio_store.sql.dialects.sqlite_driver import driver as sqlite3
 
 @reflexio.capture
 def agent(text):

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 import reflexio_middleware as reflexio
-from reflexio_middleware.delivery.spool import waiting
+from reflexio_middleware.delivery.orphans import waiting
 from reflexio_middleware.delivery.writer import Delivery
 from reflexio_middleware.guard import counters
 from reflexio_store.records import TurnRecord

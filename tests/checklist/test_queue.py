@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 import reflexio_middleware as reflexio
-from reflexio_middleware.delivery.spool import orphans
+from reflexio_middleware.delivery.orphans import orphans
 from reflexio_middleware.delivery.writer import Delivery
 from reflexio_store.errors import StoreUnavailableError
 from reflexio_store.homes import open_store

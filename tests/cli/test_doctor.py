@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-import sqlite3
 from contextlib import closing
 from pathlib import Path
 from typing import Any
 
+import orjson
 import pytest
 
 import reflexio_middleware as reflexio
 from reflexio_store.homes import open_store
 from reflexio_store.records import InteractionRecord, TurnRecord
+from reflexio_store.sql.dialects.sqlite_driver import driver as sqlite3
 
 from .conftest import Run
 
@@ -96,6 +97,34 @@ def test_what_waits_and_what_was_refused_is_told(run: Run, url: str, tmp_path: P
     ran = run("doctor", "--json", "--store", url)
     assert (ran.json["spools"], ran.json["spool_bytes"]) == (1, 100)
     assert "the store refused 1 turns" in _errors(ran.json)[0]
+
+
+def test_a_spool_of_a_newer_release_is_told_and_left_alone(run: Run, url: str, tmp_path: Path) -> None:
+    """It says to upgrade; so is a damaged part that was set aside."""
+    folder = tmp_path / "talked.db-spool"
+    folder.mkdir(exist_ok=True)
+    (folder / "a.spool").write_bytes(b"RFXSPL9\nfrom the future")
+    (folder / "b.broken").write_bytes(b"damaged")
+    ran = run("doctor", "--json", "--store", url)
+    assert ran.code == 1 and "newer release" in _errors(ran.json)[0] and "b.broken" in _errors(ran.json)[1]
+    run("sessions", "--store", url)
+    assert (folder / "a.spool").read_bytes() == b"RFXSPL9\nfrom the future"
+
+
+def test_refused_turns_are_shown_with_their_reason_and_can_be_sent_again(run: Run, url: str, tmp_path: Path) -> None:
+    """``doctor retry`` says what came of it; one that cannot be read stays."""
+    turn = TurnRecord("r9", "zoe", "s1", "v1", "", 1_750_000_000_000_000, [InteractionRecord("user", "hello")])
+    letter = {"at": 1, "error": "a number does not fit", "turn": orjson.dumps(turn).decode()}
+    letters = tmp_path / "talked.db-spool" / "dead_letters.jsonl"
+    letters.parent.mkdir(exist_ok=True)
+    letters.write_bytes(orjson.dumps(letter) + b"\n" + b"torn li\n")
+    ran = run("doctor", "--store", url)
+    assert ran.code == 1 and "r9" in ran.out and "a number does not fit" in ran.out and "doctor retry" in ran.out
+    assert run("doctor", "--json", "--store", url).json["dead_letters"][0]["request_id"] == "r9"
+    again = run("--store", url, "doctor", "retry")
+    assert again.code == 1 and again.out == "1 turn stored\n" and "1 turn refused again" in again.err
+    assert "zoe" in run("sessions", "--store", url).out
+    assert "r9" not in letters.read_text()
 
 
 def test_dead_jobs_are_shown_with_their_reason_and_can_be_retried(run: Run, tmp_path: Path) -> None:

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import io
 import json
+import signal
 import stat
 import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -14,23 +17,25 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from reflexio_middleware.exchange import export_to, import_from
-from reflexio_store.contract import Store
+import reflexio_middleware as reflexio
+from reflexio_middleware.exchange import copy, export_to, import_from, pages_of
+from reflexio_store.contract import Applied, Change, Store
 from reflexio_store.errors import ImportFileError
 from reflexio_store.homes import open_store
 from reflexio_store.models import (
+    NEVER_EXPIRES,
     AgentPlaybook,
     Evidence,
-    GetRequestsRequest,
-    Learning,
     LearningQuery,
+    SessionOutcome,
     Status,
     UserPlaybook,
     UserProfile,
 )
+from reflexio_store.moving import Dismissal, JobRecord, Record, Stored
 from reflexio_store.records import InteractionRecord, TurnRecord
 
-from .conftest import Run
+from .conftest import Run, talk
 
 _text = st.text(st.characters(exclude_categories=("Cs",)), max_size=20)
 _id = st.text(st.characters(exclude_categories=("Cs", "Cc", "Z")), min_size=1, max_size=12)
@@ -54,12 +59,13 @@ _turn = st.builds(
     created_at_us=st.integers(1_700_000_000_000_000, 1_700_000_002_000_000),
     interactions=st.lists(_message, max_size=3),
     status=st.sampled_from(["completed", "error"]), error=_text, metadata=_json,
-    options=st.sampled_from([{}, {"evaluation_only": True}]),
+    options=st.sampled_from([{}, {"evaluation_only": True}, {"force_extraction": True, "skip_aggregation": True}]),
+    retrieval_experiment_id=st.none() | _id, retrieval_experiment_arm=st.sampled_from([None, "holdout"]),
 )  # fmt: skip
 _profile = st.builds(
     UserProfile, profile_id=_id, user_id=_id, content=_id, last_modified_timestamp=_second, status=_status,
     custom_features=st.none() | _json, source=st.none() | _text, tags=st.lists(_id, max_size=2, unique=True),
-    evidence=_evidence,
+    evidence=_evidence, expiration_timestamp=st.sampled_from([NEVER_EXPIRES, 1]), superseded_by=st.none() | _id,
 )  # fmt: skip
 _playbook = st.builds(
     UserPlaybook, user_playbook_id=st.integers(1, 2**53), user_id=_id, content=_id, trigger=st.none() | _text,
@@ -70,77 +76,128 @@ _shared = st.builds(
 )  # fmt: skip
 
 
-@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.too_slow])
-@given(
-    turns=st.lists(_turn, max_size=6, unique_by=lambda turn: turn.request_id),
-    learnings=st.lists(st.one_of(_profile, _playbook, _shared), max_size=6),
-)
-def test_what_is_exported_comes_back_equal(turns: list[TurnRecord], learnings: list[Learning]) -> None:
-    """Every request in its order, every learning of any status, and no job that would learn from it again."""
-    first, second = open_store("sqlite://"), open_store("sqlite://")
-    try:
-        first.add_turns(turns, learn_after=None)
-        first.add_learnings(learnings)
-        file = io.BytesIO()
-        export_to(first, file, release="0")
+_dismissal = st.builds(
+    Dismissal, user_id=_id, kind=st.sampled_from(["profile", "user_playbook"]), sameness=_id, request_id=_id,
+    interaction_index=st.integers(0, 9),
+)  # fmt: skip
+_job = st.builds(
+    JobRecord, user_id=_text, kind=_id, key=_text, state=st.sampled_from(["ready", "done", "dead"]),
+    due_us=st.integers(0, 2**62), attempts=st.integers(0, 9), last_error=_text, payload=_json, result=_json,
+)  # fmt: skip
+_outcome = st.builds(
+    SessionOutcome, session_id=_id, outcome=st.sampled_from(["success", "failure", "unknown"]), occurred_at=_second,
+    user_id=_text, source=_text, label=st.none() | _id, value=st.none() | st.floats(allow_nan=False, width=32,
+    allow_infinity=False), metadata=st.none() | _json, created_at=_second,
+)  # fmt: skip
+_record = st.one_of(_turn, _profile, _playbook, _shared, _dismissal, _outcome, _job)
+
+
+@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(records=st.lists(_record, max_size=8))
+def test_what_is_exported_and_imported_is_exported_as_the_same_bytes(records: list[Record]) -> None:
+    """Requests to the microsecond, learnings of any status and age, dismissals, jobs; and it is the same file."""
+    with opened() as first, opened() as second, opened() as third:
+        first.put_records(records)
+        file = exported(first)
         done = import_from(second, file, "memory")
-        assert (done.skipped, done.new) == (0, len(turns))
-        assert _sessions(second) == _sessions(first)
-        assert _learnings(second) == _learnings(first)
-        assert second.counts()["jobs_ready"] == 0
-        again = io.BytesIO()
-        export_to(second, again, release="0")
-        assert sorted(again.getvalue().splitlines()[1:]) == sorted(file.getvalue().splitlines()[1:])
-        assert import_from(second, file, "memory").new == 0
+        assert done.skipped == 0 and all(stored.total == stored.new for stored in done.kinds.values())
+        assert exported(second).getvalue() == file.getvalue()
         assert second.counts() == first.counts()
-    finally:
-        first.close()
-        second.close()
+        again = import_from(second, file, "memory")
+        assert again.counts == done.counts and all(stored.total == stored.same for stored in again.kinds.values())
+        copy(first, third)
+        assert exported(third).getvalue() == file.getvalue()
+        assert [finding for finding in third.check() if finding.level == "error"] == []
 
 
-def _sessions(store: Store) -> dict[tuple[str, str], Any]:
-    places = [(user, session) for user in ("", "ann", "bob") for session in ("s1", "s2")]
-    return {place: store.read_session(*place) for place in places}
+@contextmanager
+def opened(url: str = "sqlite://") -> Iterator[Store]:
+    with closing(open_store(url)) as store:
+        yield store
 
 
-def _learnings(store: Store) -> list[list[str]]:
-    query = LearningQuery(status_filter=[None, *Status])
-    kinds = ("profile", "user_playbook", "agent_playbook")
-    return [sorted(item.model_dump_json() for item in store.get_learnings(kind, query)) for kind in kinds]
-
-
-def test_sessions_keep_their_order_though_all_began_in_one_millisecond() -> None:
-    """Times are known to the second only, and yet the newest session is listed first again."""
-    first, second = open_store("sqlite://"), open_store("sqlite://")
-    at = 1_700_000_000_000_000
-    for number in (3, 1, 2, 0, 4):
-        said = [InteractionRecord("user", "hi", at // 1_000_000)]
-        first.add_turns(
-            [TurnRecord(f"r{number}-{part}", "ann", f"s{number}", "v1", "", at + part, said) for part in (1, 0)]
-        )
-        at += 1
+def exported(store: Store, user_id: str | None = None) -> io.BytesIO:
     file = io.BytesIO()
-    export_to(first, file, release="0")
-    import_from(second, file, "memory")
-    assert second.get_requests(GetRequestsRequest()) == first.get_requests(GetRequestsRequest())
-    first.close()
-    second.close()
+    export_to(store, file, release="0", exported_at=0, user_id=user_id)
+    return file
 
 
-def test_more_learnings_of_one_second_than_a_page_holds_are_all_exported() -> None:
-    """1,300 of the same second, and some of seconds no calendar holds."""
-    store = open_store("sqlite://")
-    seconds = [1_700_000_000] * 1300 + [1_700_000_001] * 3 + [10**15] * 5
-    many = [
-        UserProfile(profile_id=f"p{at}", user_id="ann", content="x", last_modified_timestamp=second)
-        for at, second in enumerate(seconds)
-    ]
-    store.add_learnings(many)
-    file = io.BytesIO()
-    assert export_to(store, file, release="0").counts["profile"] == len(seconds)
-    ids = {json.loads(line)["profile_id"] for line in file.getvalue().splitlines()[1:]}
-    assert len(ids) == len(seconds)
-    store.close()
+def lines_of(file: io.BytesIO) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in file.getvalue().splitlines()]
+
+
+def test_what_a_live_home_holds_survives_the_move(client: reflexio.ReflexioClient) -> None:
+    """What is superseded, expired, dismissed, waiting: the other home answers and behaves alike."""
+    talk(client, "ann", "s1", "My name is Ann.", "Hello.")
+    talk(client, "ann", "s1", "Actually, my name is Anna. I prefer aisle seats.", "Noted.")
+    assert client.flush(10, learn_now=True).complete
+    seat = next(item for item in client.get_profiles("ann").user_profiles if "aisle" in item.content)
+    client.delete_profile("ann", seat.profile_id)
+    expired = UserProfile(profile_id="old", user_id="ann", content="Is in Rome.", expiration_timestamp=1)
+    client.store.add_learnings([expired])
+    with opened() as other:
+        done = copy(client.store, other)
+        assert done.kinds["dismissal"].new == 1 and done.kinds["job"].new == 1
+        wanted = LearningQuery(user_id="ann", status_filter=[None, *Status])
+        assert other.get_learnings("profile", wanted) == client.store.get_learnings("profile", wanted)
+        assert b'"old"' in exported(other).getvalue()
+        assert exported(other).getvalue() == exported(client.store).getvalue()
+        assert other.job_states("learn")[0].state == "done"
+        evidence = tuple(seat.evidence)
+        again = Change("add", "profile", UserProfile(user_id="ann", content=seat.content), evidence=evidence)
+        assert other.apply("ann", [again]) == Applied()
+
+
+def test_work_that_somebody_holds_is_free_where_it_arrives() -> None:
+    """A running job belongs to a worker of the old home; in the new one anybody may take it."""
+    with opened() as first, opened() as second:
+        first.add_turns([TurnRecord("r1", "ann", "s1", "v1", "", 1, [])])
+        assert first.claim_job("learn", lease_seconds=60) is not None
+        copy(first, second)
+        job = second.claim_job("learn", lease_seconds=60)
+        assert job is not None and (job.user_id, job.key) == ("ann", "s1")
+
+
+def test_a_user_can_be_exported_alone() -> None:
+    """Requests, learnings, dismissals and jobs of this user, and no word of another."""
+    with opened() as store:
+        for user in ("ann", "bob"):
+            turn = TurnRecord(f"r-{user}", user, "s1", "v1", "", 1, [InteractionRecord("user", f"I am {user}")])
+            store.add_turns([turn])
+            profile = UserProfile(profile_id=f"p-{user}", user_id=user, content=f"Is {user}.")
+            store.put_records([profile, Dismissal(user, "profile", "x", f"r-{user}", 0)])
+        file = exported(store, "ann")
+        assert b"bob" not in file.getvalue()
+        kinds = [line.get("type") for line in lines_of(file)]
+        assert kinds == [None, "request", "profile", "dismissal", "job", "end"]
+        with opened() as other:
+            import_from(other, file, "memory")
+            assert exported(other, "ann").getvalue() == file.getvalue()
+
+
+def test_large_requests_are_read_a_few_at_a_time() -> None:
+    """A page holds some eight million characters of messages, however many requests were asked for."""
+    with opened() as first, opened() as second:
+        picture = InteractionRecord("user", "look", image_encoding="x" * 3_000_000)
+        first.add_turns([TurnRecord(f"r{at}", "ann", "s1", "v1", "", at, [picture]) for at in range(8)])
+        assert [len(page) for page in pages_of(first) if isinstance(page[0], TurnRecord)] == [3, 3, 2]
+        assert copy(first, second).kinds["request"] == Stored(new=8)
+
+
+def test_copying_tells_what_differs_and_changes_no_request() -> None:
+    """A learning of the source takes the place of another value; what only the target has stays."""
+    with opened() as first, opened() as second:
+        said = TurnRecord("r1", "ann", "s1", "v1", "", 1, [InteractionRecord("user", "one")])
+        other = TurnRecord("r1", "ann", "s1", "v1", "", 1, [InteractionRecord("user", "two")])
+        first.put_records([said, UserProfile(profile_id="p", user_id="ann", content="New.")])
+        second.put_records([other, UserProfile(profile_id="p", user_id="ann", content="Old.")])
+        second.put_records([UserProfile(profile_id="mine", user_id="ann", content="Stays.")])
+        done = copy(first, second).kinds
+        assert (done["request"], done["profile"]) == (Stored(differ=1), Stored(replaced=1))
+        assert second.read_session("ann", "s1")[0].interactions[0].content == "two"
+        found = second.get_learnings("profile", LearningQuery(user_id="ann"))
+        assert sorted(item.content for item in found if isinstance(item, UserProfile)) == ["New.", "Stays."]
+        assert second.search_learnings("profile", LearningQuery(user_id="ann", query="old")) == []
 
 
 _HEADER = b'{"format":"reflexio-middleware-export","version":1,"release":"0","exported_at":0,"user_id":null}\n'
@@ -176,7 +233,7 @@ def test_a_broken_line_is_named_and_nothing_is_imported(line: bytes, reason: str
     assert reason in caught.value.reason
     assert store.counts()["requests"] == 0
     done = import_from(store, file, "some.jsonl", skip_broken=True)
-    assert (done.new, done.skipped, [error.line for error in done.broken]) == (1, 1, [3])
+    assert (done.kinds["request"].new, done.skipped, [error.line for error in done.broken]) == (1, 1, [3])
     assert store.counts()["requests"] == 1
     store.close()
 
@@ -198,10 +255,32 @@ def test_a_file_that_is_none_of_ours_is_refused_whole(content: bytes, reason: st
     store.close()
 
 
+@pytest.mark.parametrize(
+    ("damage", "line", "reason"),
+    [
+        (lambda lines: lines[:-1], 4, "the file was cut off"),
+        (lambda lines: lines[:-2], 3, "the file was cut off"),
+        (lambda lines: [*lines[:1], *lines[2:]], 3, "the export had 2 lines of the type 'request', here are 1"),
+        (lambda lines: [*lines, lines[1]], 5, "a line after the end"),
+        (lambda lines: [*lines[:-1], lines[-1][:9]], 4, "is no JSON"),
+    ],
+)
+def test_a_damaged_export_is_refused_and_nothing_is_imported(damage: Any, line: int, reason: str) -> None:
+    """Cut off at the end of a line, within one, or with a line less: each is seen."""
+    with opened() as first, opened() as second:
+        first.add_turns([TurnRecord(f"r{at}", "ann", "s1", "v1", "", at, []) for at in range(2)], learn_after=None)
+        lines = exported(first).getvalue().splitlines(keepends=True)
+        file = io.BytesIO(b"".join(damage(lines)))
+        with pytest.raises(ImportFileError, match=reason) as caught:
+            import_from(second, file, "some.jsonl")
+        assert caught.value.line == line
+        assert second.counts()["requests"] == 0
+
+
 def test_the_commands_carry_a_store_to_another_one(run: Run, url: str, tmp_path: Path) -> None:
     """Export to a file that only its owner reads, import, and all is there; a second time nothing changes."""
     file, other = str(tmp_path / "memory.jsonl"), f"sqlite:///{tmp_path / 'other.db'}"
-    told = "3 requests, 1 profile, 1 user playbook, 1 agent playbook"
+    told = "3 requests, 1 profile, 1 user playbook, 1 agent playbook, 2 jobs"
     assert run("export", file, "--store", url).out == f"exported {told} to {file}\n"
     assert stat.S_IMODE(Path(file).stat().st_mode) == 0o600
     assert run("import", file, "--store", other).out == f"imported {told}\n"
@@ -215,8 +294,16 @@ def test_export_and_import_work_in_a_pipe(run: Run, url: str, tmp_path: Path) ->
     """Only lines on stdout; the counts are told on stderr."""
     ran = run("export", "-", "--user", "ann", "--store", url)
     lines = [json.loads(line) for line in ran.out.splitlines()]
-    assert [line.get("type") for line in lines] == [None, "request", "request", "profile", "user_playbook"]
-    assert ran.err == "exported 2 requests, 1 profile, 1 user playbook\n"
+    assert [line.get("type") for line in lines] == [
+        None,
+        "request",
+        "request",
+        "profile",
+        "user_playbook",
+        "job",
+        "end",
+    ]
+    assert ran.err == "exported 2 requests, 1 profile, 1 user playbook, 1 job\n"
     other = f"sqlite:///{tmp_path / 'other.db'}"
     assert run("import", "-", "--store", other, stdin=ran.out).code == 0
     assert [item["user_id"] for item in run("sessions", "--json", "--store", other).json["sessions"]] == ["ann"]
@@ -252,3 +339,68 @@ def test_a_reader_that_leaves_ends_the_export_quietly(url: str) -> None:
         assert ran.stdout is not None and ran.stderr is not None
         ran.stdout.close()
         assert b"Traceback" not in ran.stderr.read()
+
+
+def test_copy_carries_a_store_to_another_one(run: Run, url: str, tmp_path: Path) -> None:
+    """The table says what was there and what was copied; a second time nothing is."""
+    other = f"sqlite:///{tmp_path / 'other.db'}"
+    ran = run("copy", url, other)
+    assert ran.code == 0 and ["requests", "3", "3", "0", "0", "0", "3"] in [row.split() for row in ran.out.splitlines()]
+    for command in (["sessions"], ["show", "chat", "--user", "ann"], ["learnings"]):
+        assert run(*command, "--json", "--store", other).json == run(*command, "--json", "--store", url).json
+    again = run("copy", url, other, "--json").json
+    assert again["requests"] == {"there": 3, "copied": 0, "known": 3, "replaced": 0, "differ": 0, "in_to": 3}
+
+
+def test_copy_fails_when_the_counts_differ(run: Run, url: str, tmp_path: Path) -> None:
+    """A request of the same id with other words is kept, said, and makes the exit code 1."""
+    other = f"sqlite:///{tmp_path / 'other.db'}"
+    with opened(url) as first, opened(other) as second:
+        page = first.read_records("request", limit=1)
+        assert isinstance(page.records[0], TurnRecord)
+        page.records[0].interactions = [InteractionRecord("user", "other words")]
+        second.put_records(page.records)
+    ran = run("copy", url, other)
+    assert ran.code == 1 and "1 requests are in TO with other content, which was kept" in ran.err
+
+
+@pytest.mark.parametrize(
+    ("source", "target", "message"),
+    [
+        ("sqlite:///{0}/talked.db", "sqlite:///{0}/../{1}/talked.db", "FROM and TO are the same store"),
+        ("sqlite:///{0}/none.db", "sqlite:///{0}/new.db", "there is no such file"),
+        ("sqlite:///{0}/talked.db", "mysql://somewhere", "is not understood"),
+        ("nonsense", "sqlite:///{0}/new.db", "is not understood"),
+    ],
+)
+def test_copy_refuses_what_it_cannot_do(
+    run: Run, url: str, tmp_path: Path, source: str, target: str, message: str
+) -> None:
+    """One line that says what to mend, exit code 2 (or 1 where nothing is there), and no store is made."""
+    ran = run("copy", source.format(tmp_path, tmp_path.name), target.format(tmp_path, tmp_path.name))
+    assert ran.code in (1, 2) and message in ran.err
+    assert not (tmp_path / "new.db").exists()
+
+
+def test_a_copy_that_was_killed_is_finished_by_running_it_again(run: Run, tmp_path: Path) -> None:
+    """Killed once a part is there: the second run stores the rest, and both homes hold the same."""
+    url, other = f"sqlite:///{tmp_path / 'old.db'}", f"sqlite:///{tmp_path / 'new.db'}"
+    with opened(url) as first:
+        said = [InteractionRecord("user", "words " * 40)] * 4
+        for user in range(10):
+            first.add_turns([TurnRecord(f"r{at}", f"u{user}", "s", "v1", "", at, said) for at in range(600)])
+        profiles = [UserProfile(profile_id=f"p{at}", user_id=f"u{at % 10}", content=f"Fact {at}.") for at in range(50)]
+        first.add_learnings(profiles)
+    command = [sys.executable, "-c", "import sys; from reflexio_middleware.cli import main; sys.exit(main())"]
+    with opened(other) as second, subprocess.Popen([*command, "copy", url, other], stderr=subprocess.PIPE) as ran:
+        while second.counts()["requests"] == 0 and ran.poll() is None:
+            pass
+        ran.send_signal(signal.SIGKILL)
+        ran.wait()
+        part = second.counts()["requests"]
+    assert 0 < part <= 6000
+    rows = run("copy", url, other, "--json").json
+    assert rows["requests"]["copied"] == 6000 - part and rows["requests"]["known"] == part
+    with opened(url) as first, opened(other) as second:
+        assert exported(second).getvalue() == exported(first).getvalue()
+        assert [finding for finding in second.check() if finding.level == "error"] == []

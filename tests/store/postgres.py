@@ -6,6 +6,7 @@ import os
 import shutil
 import socket
 import subprocess
+import sys
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -45,6 +46,14 @@ class Server:
         text = ["--encoding=UTF8", "--no-locale"]
         self._run("initdb", "--username", USER, "--auth=scram-sha-256", f"--pwfile={secret}", "--no-sync", *text)
 
+        self._guard = None if sys.platform == "win32" else self._guarded()
+
+    def _guarded(self) -> subprocess.Popen[bytes]:
+        """A shell that waits for this process to end, however it ends, so that no server is left running."""
+        last = 'cat >/dev/null; "$0" -D "$1/data" stop -s -m immediate 2>/dev/null; rm -rf "$1"'
+        command = ["/bin/sh", "-c", last, str(self._programs / "pg_ctl"), str(self._folder)]
+        return subprocess.Popen(command, stdin=subprocess.PIPE, cwd="/", start_new_session=True, **_who())
+
     def start(self) -> None:
         """Start it and wait until it answers."""
         settings = " ".join(f"-c {setting}" for setting in (*self._settings, f"port={self.port}"))
@@ -65,6 +74,8 @@ class Server:
             self.stop()
         finally:
             shutil.rmtree(self._folder)
+            if self._guard is not None:
+                self._guard.communicate()
 
     def url(self, database: str = "postgres", *, user: str = USER, password: str = PASSWORD) -> str:
         """The URL of one of its databases."""
@@ -96,12 +107,15 @@ class Server:
             self.sql(f"DROP DATABASE {name} WITH (FORCE)")
 
     def _run(self, program: str, *arguments: str) -> None:
-        who: dict[str, Any] = {"user": "nobody", "extra_groups": []} if _is_root() else {}
         command = [str(self._programs / program), "-D", str(self._data), *arguments]
         log = self._folder / f"{program}.log"
         with log.open("ab") as out:
-            done = subprocess.run(command, stdout=out, stderr=out, stdin=subprocess.DEVNULL, cwd=self._folder, **who)
+            done = subprocess.run(command, stdout=out, stderr=out, stdin=subprocess.DEVNULL, cwd=self._folder, **_who())
         assert done.returncode == 0, log.read_text()
+
+
+def _who() -> dict[str, Any]:
+    return {"user": "nobody", "extra_groups": []} if _is_root() else {}
 
 
 def _is_root() -> bool:

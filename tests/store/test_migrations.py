@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import sqlite3
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -20,6 +19,7 @@ import reflexio_store.sql.migrations
 from reflexio_store.errors import StoreError
 from reflexio_store.homes import open_store
 from reflexio_store.sql import schema
+from reflexio_store.sql.dialects.sqlite_driver import driver as sqlite3
 from reflexio_store.sql.tables import METADATA
 
 OPEN = """

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import os
-import sqlite3
+import threading
 from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -19,7 +20,9 @@ from reflexio_store.errors import (
 from reflexio_store.homes import open_store
 from reflexio_store.models import GetRequestsRequest, LearningQuery, SearchInteractionRequest, UserProfile
 from reflexio_store.records import InteractionRecord, TurnRecord
+from reflexio_store.sql.dialects.sqlite_driver import driver as sqlite3
 from reflexio_store.sql.home import SqlStore
+from tests.store.test_processes import answer, run
 
 MakeTurn = Callable[..., TurnRecord]
 
@@ -147,6 +150,73 @@ class TestForgettingOnDisk:
         left = b"".join(file.read_bytes() for file in tmp_path.iterdir())
         assert b"keep me" in left
         assert b"xylophonist" not in left and b"zitherquartz" not in left
+
+    @pytest.mark.parametrize("end", ["store.close()", "os._exit(0)"])
+    def test_the_words_leave_a_large_index_soon_whatever_becomes_of_the_process(
+        self, tmp_path: Path, turn: MakeTurn, end: str
+    ) -> None:
+        """The delete does not wait for it; a process that ends meanwhile leaves it to the next one."""
+        path = tmp_path / "home.db"
+        with closing(open_store(f"sqlite:///{path}")) as store:
+            words = [f"word{number}" for number in range(4000)]
+            store.add_turns([turn(*(" ".join(words[at : at + 40]) for at in range(0, 4000, 40))) for _ in range(10)])
+            store.add_turns([turn("the xylophonist sleeps", session_id="s2")])
+            store.search_interactions(SearchInteractionRequest(user_id="ada", query="xylophonist"))
+        deleting = f"store = open_store(sys.argv[1]); assert store.delete_session('s2').requests == 1; {end}"
+        answer(run(f"import os, sys\nfrom reflexio_store.homes import open_store\n{deleting}", f"sqlite:///{path}"))
+        store = open_store(f"sqlite:///{path}")
+        assert isinstance(store, SqlStore)
+        assert store.wait_for_compaction(20)
+        store.close()
+        assert b"xylophonist" not in b"".join(file.read_bytes() for file in tmp_path.iterdir())
+
+    def test_a_large_index_is_compacted_in_steps(self, tmp_path: Path, turn: MakeTurn) -> None:
+        """What remains to be done is noted with the delete, among the jobs, and is gone from them when it is done."""
+        with closing(SqlStore(f"sqlite:///{tmp_path / 'home.db'}")) as store:
+            texts = [" ".join(f"word{number}" for number in range(at, at + 40)) for at in range(0, 8000, 40)]
+            store.add_turns([turn(*texts) for _ in range(10)])
+            store.search_interactions(SearchInteractionRequest(user_id="ada", query="word1"))
+            store.delete_requests([store.read_session("ada", "s1")[0].request.request_id])
+            assert store.counts()["jobs_ready"] in (1, 2)
+            assert store.wait_for_compaction(20)
+            assert store.counts()["jobs_ready"] == 1
+            assert store.job_states("learn")[0].key == "s1"
+
+    def test_a_learning_that_is_deleted_leaves_the_pages_as_well(self, tmp_path: Path) -> None:
+        """By hand, or reworded."""
+        with closing(open_store(f"sqlite:///{tmp_path / 'home.db'}")) as store:
+            said = ("plays the zitherquartz", "lives in Xanthippolis")
+            ids = store.add_learnings([UserProfile(user_id="ada", content=text) for text in said])
+            store.delete_learnings("profile", ids[:1])
+            store.update_learning("profile", ids[1], {"content": "lives in Bonn"})
+        left = b"".join(file.read_bytes() for file in tmp_path.iterdir())
+        assert b"bonn" in left and b"zitherquartz" not in left and b"xanthippoli" not in left.lower()
+
+
+class TestDeletes:
+    def test_a_delete_of_many_lets_others_write_in_between(self, tmp_path: Path, turn: MakeTurn) -> None:
+        """Also of one session, and of requests by their ids: another connection gets its turns in before the end."""
+        with closing(open_store(f"sqlite:///{tmp_path / 'home.db'}")) as store:
+            store.add_turns([turn() for _ in range(1500)])
+            with closing(open_store(f"sqlite:///{tmp_path / 'home.db'}")) as other:
+                deleting = threading.Thread(target=store.delete_session, args=("s1",))
+                deleting.start()
+                written = 0
+                while deleting.is_alive():
+                    written += other.add_turns([turn(user_id="bob", session_id="s9")])
+                deleting.join()
+            assert written > 3
+            assert store.counts()["requests"] == written
+
+    def test_a_delete_of_many_counts_all_it_deleted(self, tmp_path: Path, turn: MakeTurn) -> None:
+        """Over several transactions, and the session's job once."""
+        with closing(open_store(f"sqlite:///{tmp_path / 'home.db'}")) as store:
+            turns = [turn() for _ in range(250)]
+            store.add_turns(turns)
+            assert store.delete_requests([one.request_id for one in turns[:150]]).requests == 150
+            receipt = store.delete_session("s1")
+            assert (receipt.requests, receipt.interactions, receipt.jobs) == (100, 200, 1)
+            assert store.counts()["sessions"] == 0
 
 
 class TestValues:

@@ -55,7 +55,9 @@ from .queries import (
     AddResponse,
     AgentPlaybooksResponse,
     BulkDeleteResponse,
+    ClearUserDataResponse,
     ConversationTurn,
+    DeleteInteractionResponse,
     DeleteResponse,
     DeleteSessionResponse,
     GetInteractionsRequest,
@@ -66,10 +68,12 @@ from .queries import (
     ProfilesResponse,
     SearchInteractionRequest,
     SearchMode,
+    StorageStats,
     UnifiedSearchRequest,
     UnifiedSearchResponse,
     UpdateResponse,
     UserPlaybooksResponse,
+    WhoAmIResponse,
 )
 
 __all__ = [
@@ -84,7 +88,9 @@ __all__ = [
     "BlockingIssueKind",
     "BulkDeleteResponse",
     "Citation",
+    "ClearUserDataResponse",
     "ConversationTurn",
+    "DeleteInteractionResponse",
     "DeleteResponse",
     "DeleteSessionResponse",
     "EntityType",
@@ -119,6 +125,7 @@ __all__ = [
     "SessionOutcome",
     "SetSessionOutcomeResponse",
     "Status",
+    "StorageStats",
     "ToolUsed",
     "UnifiedSearchRequest",
     "UnifiedSearchResponse",
@@ -130,6 +137,7 @@ __all__ = [
     "UserPlaybook",
     "UserPlaybooksResponse",
     "UserProfile",
+    "WhoAmIResponse",
     "check_publish",
     "problems_of",
 ]

@@ -71,9 +71,9 @@ class GetRequestsResponse(Value):
 
 
 class GetInteractionsRequest(_Window):
-    """Interactions of one user, newest first."""
+    """Interactions of one user (None: of all users), newest first."""
 
-    user_id: NonBlank
+    user_id: NonBlank | None = None
     top_k: int | None = Field(default=30, gt=0)
 
 
@@ -200,6 +200,18 @@ class DeleteSessionResponse(DeleteResponse):
     deleted_playbooks_count: int = 0
 
 
+class DeleteInteractionResponse(DeleteSessionResponse):
+    """Answer of ``delete_interaction``: 1 request where its last message went. The counts are *ours*."""
+
+
+class ClearUserDataResponse(Value):
+    """Answer of ``clear_user_data``: rows that were there and are gone, by what they are."""
+
+    success: bool = True
+    deleted_counts: dict[str, int] = Field(default_factory=dict)
+    message: str = ""
+
+
 class BulkDeleteResponse(DeleteResponse):
     """Answer of the deletes of many; ``deleted_count`` counts what was there and is gone."""
 
@@ -220,3 +232,24 @@ class UpdateResponse(Value):
 
     success: bool
     msg: str | None = None
+
+
+class StorageStats(Value):
+    """Answer of ``storage_stats``. Times are ISO text in UTC, None where there is no profile."""
+
+    success: bool = True
+    profile_count: int = 0
+    playbook_count: int = 0
+    oldest_profile_modified: str | None = None
+    newest_profile_modified: str | None = None
+
+
+class WhoAmIResponse(Value):
+    """Answer of ``whoami``."""
+
+    success: bool = True
+    org_id: str = ""
+    storage_type: str = ""
+    storage_label: str = ""
+    storage_configured: bool = True
+    message: str = ""

@@ -17,7 +17,7 @@ from .kinds import PROFILES, Kind, kind_named
 from .learning_rows import add_evidence, evidence_of, insert_rows, interaction_ids, named, rewrite_row
 from .part import Part, chunks
 from .succession import settle, told_at
-from .tables import REQUEST
+from .tables import INTERACTION
 
 _KEPT: Final = frozenset(
     {"user_id", "profile_id", "user_playbook_id", "created_at", "last_modified_timestamp", "evidence", "status"}
@@ -39,17 +39,17 @@ class Changes(Part):
         """
         with self._database.write() as connection:
             self._database.dialect.hold(connection, [user_id])
-            stored = _stored_requests(connection, user_id, changes)
+            stored = _stored_messages(connection, user_id, changes)
             applied = Applied()
             for change in changes:
                 applied += self._apply_one(connection, user_id, change, stored, status)
             return applied
 
     def _apply_one(
-        self, connection: Connection, user_id: str, change: Change, stored: set[str], status: Status | None
+        self, connection: Connection, user_id: str, change: Change, stored: set[Evidence], status: Status | None
     ) -> Applied:
         kind = kind_named(change.kind)
-        evidence = [item for item in dict.fromkeys(_given(change)) if item.request_id in stored]
+        evidence = [item for item in dict.fromkeys(_given(change)) if item in stored]
         rests_on_nothing = not evidence and (change.action != "retire" or _given(change))
         if not user_id or rests_on_nothing or not kind.personal:
             return Applied(dropped=1)
@@ -149,12 +149,15 @@ def _given(change: Change) -> Sequence[Evidence]:
     return change.evidence or (change.learning.evidence if change.learning is not None else ())
 
 
-def _stored_requests(connection: Connection, user_id: str, changes: Iterable[Change]) -> set[str]:
+def _stored_messages(connection: Connection, user_id: str, changes: Iterable[Change]) -> set[Evidence]:
+    """The messages that are still there of those that changes rest on."""
+    c = INTERACTION.c
     names = {item.request_id for change in changes for item in _given(change)}
-    stored: set[str] = set()
+    stored: set[Evidence] = set()
     for part in chunks(sorted(names)):
-        which = and_(REQUEST.c.user_id == user_id, REQUEST.c.request_id.in_(part))
-        stored.update(connection.execute(select(REQUEST.c.request_id).where(which)).scalars())
+        which = and_(c.user_id == user_id, c.request_id.in_(part))
+        found = connection.execute(select(c.request_id, c.seq).where(which))
+        stored.update(Evidence(request_id=name, interaction_index=place) for name, place in found)
     return stored
 
 

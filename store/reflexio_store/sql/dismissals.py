@@ -40,9 +40,13 @@ def is_dismissed(connection: Connection, kind: Kind, user_id: str, sameness: str
     return {(item.request_id, item.interaction_index) for item in evidence} <= {(name, index) for name, index in found}
 
 
-def drop_dismissals(connection: Connection, user_id: str, request_ids: Sequence[str] | None = None) -> None:
-    """Forget what is noted on one user, or on some of that user's requests."""
+def drop_dismissals(
+    connection: Connection, user_id: str, request_ids: Sequence[str] | None = None, place: int | None = None
+) -> None:
+    """Forget what is noted on one user, on some of that user's requests, or on one message of each."""
     which = _d.user_id == user_id
     if request_ids is not None:
         which = and_(which, _d.request_id.in_(request_ids))
+    if place is not None:
+        which = and_(which, _d.interaction_index == place)
     connection.execute(delete(DISMISSED).where(which))

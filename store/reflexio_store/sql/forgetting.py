@@ -1,57 +1,104 @@
-"""Forgetting: requests, sessions and users, with what was learned from them alone.
+"""Forgetting: messages, requests, sessions and users, with what was learned from them alone.
 
-Everything is per user, so that each statement stays within one user's rows. A delete of many sessions is cut into
-transactions of 50, so that the agent's turns are stored in between; a single request or session goes at once.
+Everything is per user, so that each statement stays within one user's rows. A delete of more than 100 requests is cut
+into transactions of so many, with a pause after each: the agent's turns are stored in between.
 """
 
 from __future__ import annotations
 
+import time
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
-from sqlalchemy import ColumnElement, Connection, Table, and_, delete, select, true
+from sqlalchemy import ColumnElement, Connection, Row, Select, Table, and_, delete, func, select, true
 
 from reflexio_store.contract import Receipt
 
+from .compaction import COMPACT, Compaction
 from .database import retried
+from .dialects import TextIndexName
 from .dismissals import drop_dismissals
 from .kinds import PROFILES, USER_PLAYBOOKS
 from .learning_rows import remove_rows
-from .part import Part, chunks
-from .tables import EVIDENCE, JOB, REQUEST, SESSION
-from .traces import forget_requests, mend_sessions
+from .part import chunks
+from .tables import EVIDENCE, INTERACTION, JOB, REQUEST, SESSION
+from .traces import forget_message, forget_requests, mend_sessions
 from .usage import forget_user
+from .uses import note_shown_again
 
-_SESSIONS_AT_ONCE = 50
+_AT_ONCE = 100  # requests in a transaction
+_PAUSE = 0.01  # seconds; a writer that waits looks again more often than that
+
+_NAMES = select(REQUEST.c.user_id, REQUEST.c.request_id, REQUEST.c.session_id)
+_OF_SESSIONS = _NAMES.join(
+    SESSION, and_(SESSION.c.user_id == REQUEST.c.user_id, SESSION.c.session_id == REQUEST.c.session_id)
+)
 
 
-class Forgetting(Part):
+class Forgetting(Compaction):
     """The part of a home that deletes turns and what rests on them."""
 
+    def delete_interaction(self, user_id: str, interaction_id: int) -> Receipt:
+        """Delete one message of a user, and the learnings that rested on it alone. A request that has no message left
+        goes, too."""
+        receipt = self._forget_message(user_id, interaction_id)
+        self._go_on_compacting()
+        return receipt
+
     @retried
-    def delete_requests(self, request_ids: Sequence[str], *, user_id: str | None = None) -> Receipt:
-        """Delete requests, and the learnings that rested on them alone."""
-        receipt = Receipt()
+    def _forget_message(self, user_id: str, interaction_id: int) -> Receipt:
+        c = INTERACTION.c
+        which = and_(c.user_id == user_id, c.interaction_id == interaction_id)
         with self._database.write() as connection:
-            for part in chunks(list(dict.fromkeys(request_ids))):
-                which = and_(REQUEST.c.request_id.in_(part), _owned_by(REQUEST, user_id))
-                receipt = _sum(receipt, self._forget_where(connection, which))
-            self._compact(connection, receipt)
+            self._database.dialect.hold(connection, [user_id])
+            found = connection.execute(select(c.request_id, c.seq).where(which)).first()
+            if found is None:
+                return Receipt()
+            request_id, place = found
+            of_request = and_(c.user_id == user_id, c.request_id == request_id)
+            if connection.execute(select(func.count()).where(of_request)).scalar_one() == 1:
+                one = _NAMES.where(REQUEST.c.user_id == user_id, REQUEST.c.request_id == request_id)
+                return self._forget(connection, connection.execute(one).all())
+            profiles, playbooks = forget_message(connection, self._database.dialect, user_id, request_id, place)
+            connection.execute(delete(INTERACTION).where(of_request, c.seq == place))
+            note_shown_again(connection, self._database.dialect, user_id, request_id)
+            receipt = Receipt(interactions=1, profiles=profiles, user_playbooks=playbooks)
+            self._compact(connection, _touched(receipt))
+            return receipt
+
+    def delete_requests(self, request_ids: Sequence[str] | None, *, user_id: str | None = None) -> Receipt:
+        """Delete requests (all of them, or of the user, where ``request_ids`` is None), and the learnings that rested
+        on them alone."""
+        if request_ids is None:
+            receipt = self._forget_sessions(_owned_by(SESSION, user_id))
+            self._go_on_compacting()
+            return receipt
+        receipt = Receipt()
+        for part in chunks(list(dict.fromkeys(request_ids)), _AT_ONCE):
+            if receipt.requests:
+                time.sleep(_PAUSE)
+            which = _NAMES.where(REQUEST.c.request_id.in_(part), _owned_by(REQUEST, user_id))
+            receipt = _sum(receipt, self._forget_named(which)[0])
+        self._go_on_compacting()
         return receipt
 
     def delete_session(self, session_id: str, *, user_id: str | None = None) -> Receipt:
         """Delete a session (of one user where one is given), and the learnings that rested on it alone."""
-        return self._forget_sessions(and_(SESSION.c.session_id == session_id, _owned_by(SESSION, user_id)))
+        receipt = self._forget_sessions(and_(SESSION.c.session_id == session_id, _owned_by(SESSION, user_id)))
+        self._go_on_compacting()
+        return receipt
 
     def delete_user(self, user_id: str) -> Receipt:
         """Delete everything held on one user, also what was added by hand."""
-        return _sum(self._forget_sessions(SESSION.c.user_id == user_id), self._forget_the_rest(user_id))
+        receipt = _sum(self._forget_sessions(SESSION.c.user_id == user_id), self._forget_the_rest(user_id))
+        self._go_on_compacting()
+        return receipt
 
     @retried
     def _forget_the_rest(self, user_id: str) -> Receipt:
         with self._database.write() as connection:
             self._database.dialect.hold(connection, [user_id])
-            receipt = self._forget_where(connection, REQUEST.c.user_id == user_id)
+            receipt = self._forget(connection, connection.execute(_NAMES.where(REQUEST.c.user_id == user_id)).all())
             profiles, playbooks = (
                 remove_rows(connection, self._database.dialect, kind, kind.column("user_id") == user_id)
                 for kind in (PROFILES, USER_PLAYBOOKS)
@@ -59,9 +106,9 @@ class Forgetting(Part):
             connection.execute(delete(EVIDENCE).where(EVIDENCE.c.user_id == user_id))
             drop_dismissals(connection, user_id)
             forget_user(connection, self._database.dialect, user_id)
-            jobs = connection.execute(delete(JOB).where(JOB.c.user_id == user_id)).rowcount
+            jobs = connection.execute(delete(JOB).where(JOB.c.user_id == user_id, JOB.c.kind != COMPACT)).rowcount
             receipt = _sum(receipt, Receipt(profiles=profiles, user_playbooks=playbooks, jobs=jobs))
-            self._compact(connection, receipt, thorough=True)
+            self._compact(connection, _touched(receipt))
             self._database.dialect.forget_hold(connection, user_id)
         return receipt
 
@@ -69,33 +116,23 @@ class Forgetting(Part):
         receipt = Receipt()
         more = True
         while more:
-            some, more = self._forget_some_sessions(which)
+            some, more = self._forget_named(_OF_SESSIONS.where(which).limit(_AT_ONCE))
             receipt = _sum(receipt, some)
+            if more:
+                time.sleep(_PAUSE)
         return receipt
 
     @retried
-    def _forget_some_sessions(self, which: ColumnElement[bool]) -> tuple[Receipt, bool]:
-        """Forget a bounded number of sessions; and whether there are more."""
-        receipt = Receipt()
+    def _forget_named(self, names: Select[str, str, str]) -> tuple[Receipt, bool]:
+        """Forget the requests that a statement names, in one transaction; and whether it names as many as may be."""
         with self._database.write() as connection:
-            names = select(SESSION.c.user_id, SESSION.c.session_id).where(which).limit(_SESSIONS_AT_ONCE)
-            by_user: dict[str, list[str]] = defaultdict(list)
-            for user_id, session_id in connection.execute(names):
-                by_user[user_id].append(session_id)
-            self._database.dialect.hold(connection, by_user)
-            for user_id, sessions in by_user.items():
-                theirs = and_(REQUEST.c.user_id == user_id, REQUEST.c.session_id.in_(sessions))
-                receipt = _sum(receipt, self._forget_where(connection, theirs))
-                receipt = _sum(receipt, Receipt(jobs=mend_sessions(connection, user_id, sessions)))
-            more = sum(map(len, by_user.values())) == _SESSIONS_AT_ONCE
-            if not more:
-                self._compact(connection, receipt)
-        return receipt, more
+            found = connection.execute(names).all()
+            return self._forget(connection, found), len(found) == _AT_ONCE
 
-    def _forget_where(self, connection: Connection, which: ColumnElement[bool]) -> Receipt:
-        names = select(REQUEST.c.user_id, REQUEST.c.request_id, REQUEST.c.session_id).where(which)
+    def _forget(self, connection: Connection, found: Iterable[Row[str, str, str]]) -> Receipt:
+        """Delete requests by user, id and session, and begin to compact what they were in."""
         by_user: dict[str, dict[str, str]] = defaultdict(dict)
-        for user_id, request_id, session_id in connection.execute(names):
+        for user_id, request_id, session_id in found:
             by_user[user_id][request_id] = session_id
         self._database.dialect.hold(connection, by_user)
         receipt = Receipt()
@@ -103,14 +140,16 @@ class Forgetting(Part):
             for part in chunks(list(requests)):
                 receipt = _sum(receipt, forget_requests(connection, self._database.dialect, user_id, part))
             receipt = _sum(receipt, Receipt(jobs=mend_sessions(connection, user_id, sorted(set(requests.values())))))
+        self._compact(connection, _touched(receipt))
         return receipt
 
-    def _compact(self, connection: Connection, receipt: Receipt, *, thorough: bool = False) -> None:
-        text = self._database.dialect.text
-        if receipt.interactions:
-            text.compact(connection, "interaction", thorough=thorough)
-        if receipt.profiles or receipt.user_playbooks:
-            text.compact(connection, "learning", thorough=thorough)
+
+def _touched(receipt: Receipt) -> Iterable[TextIndexName]:
+    """The indexes from which something was dropped."""
+    if receipt.interactions:
+        yield "interaction"
+    if receipt.profiles or receipt.user_playbooks:
+        yield "learning"
 
 
 def _owned_by(table: Table, user_id: str | None) -> ColumnElement[bool]:

@@ -11,7 +11,7 @@ from reflexio_store.contract import Finding
 from .jobs import JobQueue
 from .kinds import KINDS
 from .schema import REVISIONS, version_of
-from .tables import AGENT_PLAYBOOK, INTERACTION, JOB, PROFILE, REQUEST, SESSION, USER_PLAYBOOK
+from .tables import AGENT_PLAYBOOK, DISMISSED, INTERACTION, JOB, OUTCOME, PROFILE, REQUEST, SESSION, USER_PLAYBOOK
 
 _COUNTED = {
     "sessions": SESSION,
@@ -20,6 +20,8 @@ _COUNTED = {
     "profiles": PROFILE,
     "user_playbooks": USER_PLAYBOOK,
     "agent_playbooks": AGENT_PLAYBOOK,
+    "dismissals": DISMISSED,
+    "outcomes": OUTCOME,
 }
 
 
@@ -30,7 +32,8 @@ class Health(JobQueue):
         """Rows by what they are; see the contract."""
         with self._database.read() as connection:
             counts = {name: _count(connection, table) for name, table in _COUNTED.items()}
-        return counts | self.backlog()
+            done = connection.execute(select(func.count()).where(JOB.c.state == "done")).scalar_one()
+        return counts | self.backlog() | {"jobs_done": int(done)}
 
     def check(self) -> list[Finding]:
         """Look for what is wrong: integrity, schema version, known faults of the driver."""

@@ -12,9 +12,9 @@ from .health import Health
 from .interactions import Interactions
 from .learnings import LearningRecords
 from .listing import Listing
+from .moving import Records
 from .part import Clock, system_clock
 from .promotion import Promotion
-from .requests import Turns
 from .schema import ensure_schema
 from .search import LearningSearch
 from .unread import Unread
@@ -23,15 +23,15 @@ from .uses import Uses
 
 
 class SqlStore(
-    Turns,
+    Records,
     Listing,
     Interactions,
     Forgetting,
     LearningRecords,
     LearningSearch,
     Changes,
-    Uses,
     Promotion,
+    Uses,
     Health,
     Unread,
     UsageRecords,
@@ -56,6 +56,7 @@ class SqlStore(
         super().__init__(database, clock)
         try:
             ensure_schema(database)
+            self._go_on_compacting()
         except BaseException:
             database.close()
             raise
@@ -72,4 +73,5 @@ class SqlStore(
 
     def close(self) -> None:
         """Release every connection, once running calls have ended. Closing twice is fine."""
+        self._finish_compacting()
         self._database.close()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Iterable, Sequence
 
 from sqlalchemy import ColumnElement, Connection, RowMapping, and_, false, select, tuple_, update
@@ -10,7 +11,7 @@ from reflexio_store.models import GetInteractionsRequest, Interaction, SearchInt
 
 from .database import retried
 from .dialects import Document, DocumentKey
-from .part import Part, chunks, seconds_from
+from .part import Part, among, chunks, seconds_from
 from .rows import interaction_value
 from .tables import INTERACTION, REQUEST
 from .words import index_words, query_words, scope_token
@@ -25,10 +26,13 @@ class Interactions(Part):
     """The part of a home that finds interactions."""
 
     def get_interactions(self, query: GetInteractionsRequest) -> list[Interaction]:
-        """Interactions of one user, newest first (at most 100 where ``top_k`` is None)."""
-        which = [_c.user_id == query.user_id, *_window(query)]
+        """Interactions of one user, newest first (at most 100 where ``top_k`` is None); those of all users go by the
+        time of their requests."""
+        limit = query.top_k or _MOST
         with self._database.read() as connection:
-            return _newest(connection, which, query.top_k or _MOST)
+            if query.user_id is None:
+                return _newest_of_all(connection, _window(query), limit)
+            return _newest(connection, [_c.user_id == query.user_id, *_window(query)], limit)
 
     def search_interactions(self, query: SearchInteractionRequest) -> list[Interaction]:
         """Interactions of one user that match, best first. What was stored before the call is found.
@@ -110,7 +114,30 @@ def _newest(connection: Connection, which: Sequence[ColumnElement[bool]], limit:
     same = and_(REQUEST.c.user_id == _c.user_id, REQUEST.c.request_id == _c.request_id)
     order = (_c.created_at.desc(), REQUEST.c.created_at_us.desc(), _c.request_id.desc(), _c.seq.desc())
     statement = select(INTERACTION).join(REQUEST, same).where(*which).order_by(*order).limit(limit)
-    return [interaction_value(row) for row in connection.execute(statement).mappings()]
+    return [interaction_value(row) for row in connection.execute(statement)]
+
+
+def _newest_of_all(connection: Connection, which: Sequence[ColumnElement[bool]], limit: int) -> list[Interaction]:
+    """Through the requests, newest first: no index has the interactions of all users in order."""
+    c = REQUEST.c
+    found: list[Interaction] = []
+    before: tuple[int, str, str] | None = None
+    while len(found) < limit:
+        statement = select(c.created_at_us, c.request_id, c.user_id)
+        if before is not None:
+            statement = statement.where(tuple_(c.created_at_us, c.request_id, c.user_id) < tuple_(*before))
+        newest = (c.created_at_us.desc(), c.request_id.desc(), c.user_id.desc())
+        page = connection.execute(statement.order_by(*newest).limit(_REQUESTS_AT_ONCE)).all()
+        if not page:
+            break
+        messages: dict[tuple[str, str], list[Interaction]] = defaultdict(list)
+        for some in among(_c.user_id, _c.request_id, [(row.user_id, row.request_id) for row in page]):
+            rows = connection.execute(select(INTERACTION).where(some, *which).order_by(_c.seq.desc()))
+            for row in rows:
+                messages[row.user_id, row.request_id].append(interaction_value(row))
+        found += [item for row in page for item in messages[row.user_id, row.request_id]]
+        before = page[-1].created_at_us, page[-1].request_id, page[-1].user_id
+    return found[:limit]
 
 
 def _in_order(connection: Connection, user_id: str, found: Sequence[tuple[str, int]]) -> list[Interaction]:
@@ -118,6 +145,6 @@ def _in_order(connection: Connection, user_id: str, found: Sequence[tuple[str, i
     for part in chunks(found):
         names = tuple_(_c.request_id, _c.seq).in_(part)
         statement = select(INTERACTION).where(_c.user_id == user_id, names)
-        for row in connection.execute(statement).mappings():
-            rows[row["request_id"], row["seq"]] = interaction_value(row)
+        for row in connection.execute(statement):
+            rows[row.request_id, row.seq] = interaction_value(row)
     return [rows[name] for name in found if name in rows]

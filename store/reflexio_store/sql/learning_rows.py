@@ -27,7 +27,7 @@ from reflexio_store.models import Evidence, Learning, LearningQuery, Status
 
 from .dialects import Dialect
 from .kinds import PROFILES, Kind
-from .part import chunks, seconds_from
+from .part import among, chunks, seconds_from
 from .tables import EVIDENCE
 
 _e = EVIDENCE.c
@@ -108,14 +108,17 @@ def interaction_ids(evidence: Iterable[Evidence]) -> list[int]:
 
 
 def values_of(connection: Connection, kind: Kind, rows: Sequence[RowMapping]) -> list[Learning]:
-    """The learnings that rows hold, with their evidence, in order: one query for the evidence of each user."""
+    """The learnings that rows hold, with their evidence, in order; however many users they are of."""
     if not kind.personal:
         return [kind.value(row, []) for row in rows]
-    by_user: dict[str, list[str]] = defaultdict(list)
-    for row in rows:
-        by_user[row[kind.owner]].append(str(row[kind.key]))
-    evidence = {user_id: evidence_of(connection, kind, user_id, ids) for user_id, ids in by_user.items()}
-    return [kind.value(row, evidence[row[kind.owner]][str(row[kind.key])]) for row in rows]
+    keys = [(row[kind.owner], str(row[kind.key])) for row in rows]
+    found: dict[tuple[str, str], list[Evidence]] = defaultdict(list)
+    places = select(_e.user_id, _e.learning_id, _e.request_id, _e.interaction_index).where(_e.kind == kind.name)
+    for of_some in among(_e.user_id, _e.learning_id, keys):
+        statement = places.where(of_some).order_by(_e.request_id, _e.interaction_index)
+        for user_id, learning_id, request_id, index in connection.execute(statement):
+            found[user_id, learning_id].append(Evidence(request_id=request_id, interaction_index=index))
+    return [kind.value(row, found[key]) for row, key in zip(rows, keys, strict=True)]
 
 
 def named(kind: Kind, ids: Iterable[str], user_id: str | None = None) -> ColumnElement[bool]:

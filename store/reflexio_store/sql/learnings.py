@@ -13,6 +13,7 @@ from sqlalchemy import Connection, RowMapping, select, true
 from reflexio_store.errors import InvalidInputError
 from reflexio_store.models import AgentPlaybook, Evidence, Learning, LearningKind, LearningQuery, problems_of
 
+from .compaction import Compaction
 from .database import retried
 from .dismissals import dismiss
 from .kinds import KINDS, Kind, kind_named, kind_of
@@ -26,7 +27,7 @@ from .learning_rows import (
     rewrite_row,
     values_of,
 )
-from .part import Part, chunks
+from .part import chunks
 from .succession import forget_rows
 
 _FIXED: Final = frozenset({"user_id", "profile_id", "user_playbook_id", "agent_playbook_id"})
@@ -55,7 +56,7 @@ class _Placed:
         return str(self.row["user_id"]) if self.kind.personal else None
 
 
-class LearningRecords(Part):
+class LearningRecords(Compaction):
     """The part of a home that keeps learnings."""
 
     @retried
@@ -109,7 +110,7 @@ class LearningRecords(Part):
         which = kind_named(kind)
         _check(which, fields)
         dialect = self._database.dialect
-        with self._database.write() as connection:
+        with self._dropping("learning") as connection:
             old = self._held(connection, which, learning_id, user_id)
             if old is None:
                 return False
@@ -154,7 +155,7 @@ class LearningRecords(Part):
         owned = which.column("user_id") == user_id if which.personal and user_id is not None else true()
         conditions = [owned] if ids is None else [named(which, part, user_id) for part in chunks(ids)]
         dialect = self._database.dialect
-        with self._database.write() as connection:
+        with self._dropping("learning") as connection:
             owners = [select(which.column(which.owner)).where(condition).distinct() for condition in conditions]
             dialect.hold(connection, {owner for found in owners for owner in connection.execute(found).scalars()})
             for condition in conditions:

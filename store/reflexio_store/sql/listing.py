@@ -7,20 +7,23 @@ import binascii
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from operator import attrgetter, itemgetter
 
 import orjson
-from sqlalchemy import ColumnElement, Connection, Select, and_, func, or_, select, tuple_
+from sqlalchemy import ColumnElement, Connection, Select, and_, func, select, tuple_
 
 from reflexio_store.errors import InvalidInputError
 from reflexio_store.models import GetRequestsRequest, GetRequestsResponse, Interaction, RequestData, Session
 
 from .part import Part, chunks, microseconds
-from .rows import interaction_value, request_value
+from .rows import interaction_value, request_value, trusted
 from .tables import INTERACTION, REQUEST, SESSION
 
 DEFAULT_SESSIONS = 100
 _MAX_LENGTH = 4096  # characters of a cursor
-_SESSIONS_AT_ONCE = 200  # alternatives of one condition; SQLite limits its depth to 1000
+_SEQ = itemgetter(2)  # of a row of interactions
+_PLACE = attrgetter("created_at_us", "request_id")
+_SESSIONS_AT_ONCE = 200  # pairs in one condition
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +70,7 @@ class Listing(Part):
         with self._database.read() as connection:
             found = [_Place(*row) for row in connection.execute(statement.limit(size + 1).offset(query.offset))]
             page = found[:size]
-            sessions = _hydrated(connection, page, _filters(query))
+            sessions = _hydrated(connection, page, _filters_within(query))
         more = len(found) > size
         total = sum(len(session.requests) for session in sessions)
         return GetRequestsResponse(
@@ -104,11 +107,15 @@ def _page(query: GetRequestsRequest, after: _Place | None) -> Select[int, str, s
 
 
 def _filters(query: GetRequestsRequest) -> list[ColumnElement[bool]]:
+    equal = {REQUEST.c.user_id: query.user_id, REQUEST.c.session_id: query.session_id}
+    return [column == value for column, value in equal.items() if value is not None] + _filters_within(query)
+
+
+def _filters_within(query: GetRequestsRequest) -> list[ColumnElement[bool]]:
+    """The filters that choose among the requests of a session."""
     c = REQUEST.c
-    equal = {c.user_id: query.user_id, c.request_id: query.request_id, c.session_id: query.session_id}
+    equal = {c.request_id: query.request_id, c.source: query.source}
     filters = [column == value for column, value in equal.items() if value is not None]
-    if query.source is not None:
-        filters.append(c.source == query.source)
     if query.start_time is not None:
         filters.append(c.created_at_us >= microseconds(query.start_time))
     if query.end_time is not None:
@@ -122,8 +129,11 @@ def _hydrated(connection: Connection, page: Sequence[_Place], filters: Iterable[
         for data in request_data(connection, and_(_among(part), *filters)):
             requests[data.request.user_id, data.request.session_id or ""].append(data)
     return [
-        Session.model_construct(
-            session_id=place.session_id, user_id=place.user_id, requests=requests[place.user_id, place.session_id]
+        trusted(
+            Session,
+            session_id=place.session_id,
+            requests=requests[place.user_id, place.session_id],
+            user_id=place.user_id,
         )
         for place in page
         if (place.user_id, place.session_id) in requests
@@ -131,25 +141,28 @@ def _hydrated(connection: Connection, page: Sequence[_Place], filters: Iterable[
 
 
 def _among(page: Iterable[_Place]) -> ColumnElement[bool]:
-    sessions: dict[str, list[str]] = defaultdict(list)
-    for place in page:
-        sessions[place.user_id].append(place.session_id)
-    return or_(
-        *(and_(REQUEST.c.user_id == user_id, REQUEST.c.session_id.in_(ids)) for user_id, ids in sessions.items())
-    )
+    """The requests of some sessions: as pairs, for SQLite takes users to have few requests, and would read them all."""
+    return tuple_(REQUEST.c.user_id, REQUEST.c.session_id).in_([(place.user_id, place.session_id) for place in page])
 
 
 def request_data(connection: Connection, which: ColumnElement[bool]) -> list[RequestData]:
-    """Requests with their interactions, newest request first: two queries however many there are."""
-    same = and_(INTERACTION.c.user_id == REQUEST.c.user_id, INTERACTION.c.request_id == REQUEST.c.request_id)
-    messages = select(INTERACTION).join(REQUEST, same).where(which).order_by(INTERACTION.c.seq)
-    interactions: dict[tuple[str, str], list[Interaction]] = defaultdict(list)
-    for row in connection.execute(messages).mappings():
-        interactions[row["user_id"], row["request_id"]].append(interaction_value(row))
-    newest_first = (REQUEST.c.created_at_us.desc(), REQUEST.c.request_id.desc())
+    """Requests with their interactions, newest request first."""
+    requests = connection.execute(select(REQUEST).where(which)).all()
+    requests = sorted(requests, key=_PLACE, reverse=True)  # asked to sort, SQLite reads all requests of a user in order
+    interactions = _interactions_of(connection, [(row[0], row[1]) for row in requests])
     return [
-        RequestData.model_construct(
-            request=request_value(row), interactions=interactions[row["user_id"], row["request_id"]]
-        )
-        for row in connection.execute(select(REQUEST).where(which).order_by(*newest_first)).mappings()
+        trusted(RequestData, request=request_value(row), interactions=interactions[row[0], row[1]]) for row in requests
     ]
+
+
+def _interactions_of(
+    connection: Connection, requests: Sequence[tuple[str, str]]
+) -> dict[tuple[str, str], list[Interaction]]:
+    """Interactions by user and request: by their keys, for a join may be run through all messages of a user."""
+    found: dict[tuple[str, str], list[Interaction]] = defaultdict(list)
+    key = tuple_(INTERACTION.c.user_id, INTERACTION.c.request_id)
+    for part in chunks(requests):
+        rows = connection.execute(select(INTERACTION).where(key.in_(part))).all()
+        for row in sorted(rows, key=_SEQ):  # sorting in the database would move all the texts
+            found[row[0], row[1]].append(interaction_value(row))
+    return found

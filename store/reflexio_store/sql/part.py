@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from datetime import UTC, datetime, timedelta
-from typing import TypeVar
+from typing import Any, TypeVar
+
+from sqlalchemy import Column, ColumnElement, and_, or_
 
 from .database import Database
 
@@ -17,6 +20,7 @@ _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND = timedelta(microseconds=1)
 SECOND_US = 1_000_000
 _CHUNK = 500
+_ALTERNATIVES = 100  # SQLite limits the depth of a condition to 1000, and the number of parameters
 
 
 def system_clock() -> int:
@@ -49,3 +53,16 @@ def chunks(items: Sequence[T], size: int = _CHUNK) -> Iterator[Sequence[T]]:
     """Slices of bounded length, for lists of parameters."""
     for start in range(0, len(items), size):
         yield items[start : start + size]
+
+
+def among(owner: Column[Any], key: Column[Any], names: Iterable[tuple[Any, Any]]) -> Iterator[ColumnElement[bool]]:
+    """Conditions for the rows with any of some names (owner and key), each for a bounded part of them.
+
+    They are alternatives of equalities, for which every database uses its index; SQLite uses none for lists of pairs.
+    """
+    by_owner: dict[Any, list[Any]] = defaultdict(list)
+    for one, other in names:
+        by_owner[one].append(other)
+    parts = [(one, part) for one, others in by_owner.items() for part in chunks(others)]
+    for some in chunks(parts, _ALTERNATIVES):
+        yield or_(*(and_(owner == one, key.in_(part)) for one, part in some))

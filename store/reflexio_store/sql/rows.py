@@ -6,11 +6,12 @@ slower, and one odd row would hide a whole session.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
-from typing import Any
+from functools import cache
+from typing import Any, TypeVar
 
-from sqlalchemy import RowMapping
+from pydantic import BaseModel
 
 from reflexio_store.ids import interaction_id
 from reflexio_store.models import Citation, Interaction, Request, RetrievedLearning, ToolUsed
@@ -18,6 +19,7 @@ from reflexio_store.records import InteractionRecord, TurnRecord
 
 from .json_text import dumps, storable_json, storable_text
 
+M = TypeVar("M", bound=BaseModel)
 _LARGEST = 2**63 - 1
 _TEXTS = ("request_id", "user_id", "session_id", "agent_version", "source", "status", "error")
 _JSON = ("metadata", "options")
@@ -70,51 +72,90 @@ def interaction_rows(turn: TurnRecord) -> list[tuple[Any, ...]]:
             _json(item.citations),
             _json(item.retrieved_learnings),
         )
-        for seq, item in enumerate(turn.interactions)
+        for seq, item in placed(turn)
     ]
+
+
+def placed(turn: TurnRecord) -> Iterator[tuple[int, InteractionRecord]]:
+    """The interactions of a turn with their places in it."""
+    for at, item in enumerate(turn.interactions):
+        yield (at if item.place is None else item.place), item
 
 
 def _json(value: Any) -> str | None:
     return dumps(value) if value else None
 
 
-def request_value(row: RowMapping) -> Request:
-    """The request that a row holds."""
-    return Request.model_construct(
-        request_id=row["request_id"],
-        user_id=row["user_id"],
-        created_at=row["created_at_us"] // 1_000_000,
-        source=row["source"],
-        agent_version=row["agent_version"],
-        session_id=row["session_id"],
-        evaluation_only=bool((row["options"] or {}).get("evaluation_only")),
-        retrieval_experiment_id=row["retrieval_experiment_id"],
-        retrieval_experiment_arm=row["retrieval_experiment_arm"],
-        status=row["status"],
-        error=row["error"],
-        metadata=row["details"] or {},
+def request_value(row: Sequence[Any]) -> Request:
+    """The request that a row of its table holds."""
+    user_id, request_id, session_id, at_us, source, version, status, error, details, options, experiment, arm, _ = row
+    return trusted(
+        Request,
+        request_id=request_id,
+        user_id=user_id,
+        created_at=at_us // 1_000_000,
+        source=source,
+        agent_version=version,
+        session_id=session_id,
+        evaluation_only=bool((options or {}).get("evaluation_only")),
+        retrieval_experiment_id=experiment,
+        retrieval_experiment_arm=arm,
+        status=status,
+        error=error,
+        metadata=details or {},
     )
 
 
-def interaction_value(row: RowMapping) -> Interaction:
-    """The interaction that a row holds."""
-    values = dict(row)
-    del values["seq"]
-    values["tools_used"] = [_tool(item) for item in row["tools_used"] or ()]
-    values["citations"] = [Citation.model_construct(**item) for item in row["citations"] or ()]
-    values["retrieved_learnings"] = [
-        RetrievedLearning.model_construct(**item) for item in row["retrieved_learnings"] or ()
-    ]
-    return Interaction.model_construct(**values)
+def interaction_value(row: Sequence[Any]) -> Interaction:
+    """The interaction that a row of its table holds."""
+    user_id, request_id, _, number, at, role, content, action, described, url, image, shadow, expert, *lists = row
+    tools, citations, retrieved = lists
+    return trusted(
+        Interaction,
+        created_at=at,
+        role=role,
+        content=content,
+        shadow_content=shadow,
+        expert_content=expert,
+        user_action=action,
+        user_action_description=described,
+        interacted_image_url=url,
+        image_encoding=image,
+        tools_used=[_tool(item) for item in tools or ()],
+        citations=[Citation.model_construct(**item) for item in citations or ()],
+        retrieved_learnings=[RetrievedLearning.model_construct(**item) for item in retrieved or ()],
+        interaction_id=number,
+        user_id=user_id,
+        request_id=request_id,
+    )
 
 
 def _tool(item: dict[str, Any]) -> ToolUsed:
     data = item.get("tool_data")
-    return ToolUsed.model_construct(
+    return trusted(
+        ToolUsed,
         tool_name=str(item.get("tool_name", "")),
         tool_data=data if isinstance(data, dict) else {},
         status=str(item.get("status") or "")[:100],
     )
+
+
+def trusted(model: type[M], **values: Any) -> M:
+    """A value of all its fields, in their order, unchecked: as ``model_construct``, four times as fast.
+
+    Values are frozen, so they may share the set of the fields that were given: all.
+    """
+    made = model.__new__(model)
+    object.__setattr__(made, "__dict__", values)
+    object.__setattr__(made, "__pydantic_fields_set__", _all_fields(model))
+    object.__setattr__(made, "__pydantic_extra__", None)
+    object.__setattr__(made, "__pydantic_private__", None)
+    return made
+
+
+@cache
+def _all_fields(model: type[BaseModel]) -> set[str]:
+    return set(model.model_fields)
 
 
 def storable(turn: TurnRecord) -> TurnRecord:

@@ -6,7 +6,7 @@ from collections import defaultdict
 from collections.abc import Sequence
 from typing import Any
 
-from sqlalchemy import Connection, and_, delete, func, select, update
+from sqlalchemy import ColumnElement, Connection, and_, delete, func, select, update
 
 from reflexio_store.contract import Receipt
 from reflexio_store.ids import interaction_id
@@ -30,7 +30,8 @@ def forget_requests(connection: Connection, dialect: Dialect, user_id: str, requ
 
     What those had superseded is current again.
     """
-    profiles, playbooks = _forget_evidence(connection, dialect, user_id, request_ids)
+    which = and_(_e.user_id == user_id, _e.request_id.in_(request_ids))
+    profiles, playbooks = _forget_evidence(connection, dialect, user_id, request_ids, which)
     drop_dismissals(connection, user_id, request_ids)
     dialect.text.drop(connection, "interaction", document_keys(user_id, request_ids))
     interactions, requests = (
@@ -41,6 +42,20 @@ def forget_requests(connection: Connection, dialect: Dialect, user_id: str, requ
     )
     forget_unread(connection, user_id, request_ids)
     return Receipt(requests=requests, interactions=interactions, profiles=profiles, user_playbooks=playbooks)
+
+
+def forget_message(
+    connection: Connection, dialect: Dialect, user_id: str, request_id: str, place: int
+) -> tuple[int, int]:
+    """Forget one message of a request: its evidence, dismissals and full text, but not its row; how many profiles and
+    user playbooks went with it. The other messages of the request are indexed again by the next search."""
+    said = and_(_e.user_id == user_id, _e.request_id == request_id, _e.interaction_index == place)
+    counts = _forget_evidence(connection, dialect, user_id, [request_id], said)
+    drop_dismissals(connection, user_id, [request_id], place)
+    dialect.text.drop(connection, "interaction", document_keys(user_id, [request_id]))
+    this = and_(REQUEST.c.user_id == user_id, REQUEST.c.request_id == request_id)
+    connection.execute(update(REQUEST).where(this).values(text_indexed=False))
+    return counts
 
 
 def mend_sessions(connection: Connection, user_id: str, session_ids: Sequence[str]) -> int:
@@ -69,10 +84,9 @@ def mend_sessions(connection: Connection, user_id: str, session_ids: Sequence[st
 
 
 def _forget_evidence(
-    connection: Connection, dialect: Dialect, user_id: str, request_ids: Sequence[str]
+    connection: Connection, dialect: Dialect, user_id: str, request_ids: Sequence[str], which: ColumnElement[bool]
 ) -> tuple[int, int]:
-    """Delete the evidence in some requests; how many profiles and user playbooks went with it."""
-    which = and_(_e.user_id == user_id, _e.request_id.in_(request_ids))
+    """Delete evidence in some requests; how many profiles and user playbooks went with it."""
     touched: dict[str, dict[str, set[int]]] = defaultdict(lambda: defaultdict(set))
     evidence = select(_e.kind, _e.learning_id, _e.request_id, _e.interaction_index).where(which)
     for kind, learning_id, request_id, index in connection.execute(evidence):

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
-from sqlalchemy import ColumnElement, Connection, and_, delete, literal, select, tuple_, update
+from sqlalchemy import ColumnElement, Connection, and_, delete, func, literal, select, tuple_, update
 
 from reflexio_store.contract import Reading, Unlearned
+from reflexio_store.moving import JobRecord
 
 from .database import retried
-from .jobs import make_due
+from .dialects import Dialect
+from .jobs import LEARN, make_due
 from .listing import request_data
 from .part import Part, chunks
-from .tables import REQUEST, UNLEARNED
+from .tables import INTERACTION, REQUEST, UNLEARNED
 
 _u, _r = UNLEARNED.c, REQUEST.c
 _Place = tuple[int, str]
@@ -85,6 +87,20 @@ class Unread(Part):
                 for part in chunks(sorted(names)):
                     make_due(connection, owner, part, now_us=self._clock())
         return sum(map(len, sessions.values()))
+
+
+def leave_unread(connection: Connection, dialect: Dialect, jobs: Iterable[JobRecord]) -> None:
+    """Let the sessions that open jobs learn from be unread as a whole: which turns were read did not move with them."""
+    i = INTERACTION.c
+    size = select(func.count()).where(i.user_id == _r.user_id, i.request_id == _r.request_id).scalar_subquery()
+    for job in jobs:
+        learns, _, extractor = job.kind.partition(".")
+        if learns != LEARN or job.state == "done":
+            continue
+        theirs = and_(_r.user_id == job.user_id, _r.session_id == job.key)
+        columns = (_r.user_id, _r.session_id, literal(extractor), _r.request_id, size, literal(False))
+        rows = select(*columns).where(theirs)
+        connection.execute(dialect.insert(UNLEARNED).from_select(list(_u.keys()), rows).on_conflict_do_nothing())
 
 
 def forget_unread(connection: Connection, user_id: str, request_ids: Sequence[str]) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import Any, Final
 
-from sqlalchemy import ColumnElement, Connection, Integer, RowMapping, and_, case, cast, func, select
+from sqlalchemy import ColumnElement, Connection, Integer, RowMapping, and_, case, cast, delete, func, select
 
 from reflexio_store.errors import InvalidInputError
 from reflexio_store.models import (
@@ -16,12 +16,12 @@ from reflexio_store.models import (
     SetSessionOutcomeResponse,
     Use,
 )
-from reflexio_store.records import TurnRecord
+from reflexio_store.records import InteractionRecord, TurnRecord
 
 from .database import retried
 from .dialects import Dialect
 from .part import Part, chunks
-from .tables import OUTCOME, REQUEST, SESSION, SHOWN
+from .tables import INTERACTION, OUTCOME, REQUEST, SESSION, SHOWN
 
 _s, _o, _r = SHOWN.c, OUTCOME.c, REQUEST.c
 _SAME_TURN: Final = and_(_r.user_id == _s.user_id, _r.request_id == _s.request_id)
@@ -100,7 +100,7 @@ class Uses(Part):
         order = (_o.occurred_at.desc(), _o.user_id, _o.session_id)
         statement = select(OUTCOME).where(*which).order_by(*order).limit(query.top_k).offset(query.offset)
         with self._database.read() as connection:
-            return [_outcome(row) for row in connection.execute(statement).mappings()]
+            return [outcome_value(row) for row in connection.execute(statement).mappings()]
 
     def experiment_results(self, experiment_id: str) -> list[ArmResult]:
         """How the sessions of an experiment ended: one result for each user and arm, without saying who."""
@@ -123,6 +123,18 @@ def note_shown(connection: Connection, dialect: Dialect, turns: Iterable[TurnRec
     rows = [row for turn in turns for row in _shown(turn)]
     if rows:
         connection.execute(dialect.insert(SHOWN).on_conflict_do_nothing(), rows)
+
+
+def note_shown_again(connection: Connection, dialect: Dialect, user_id: str, request_id: str) -> None:
+    """Note what is shown in a request now that one of its messages is gone."""
+    connection.execute(delete(SHOWN).where(_s.user_id == user_id, _s.request_id == request_id))
+    c = INTERACTION.c
+    left = select(c.retrieved_learnings, c.citations).where(c.user_id == user_id, c.request_id == request_id)
+    messages = [
+        InteractionRecord("", retrieved_learnings=shown or [], citations=cited or [])
+        for shown, cited in connection.execute(left)
+    ]
+    note_shown(connection, dialect, [TurnRecord(request_id, user_id, "", "", "", 0, messages)])
 
 
 def _shown(turn: TurnRecord) -> list[dict[str, Any]]:
@@ -164,6 +176,12 @@ def _is_said(connection: Connection, row: dict[str, Any]) -> bool:
     return all(known[name] == row.get(name) for name in _SAID)
 
 
-def _outcome(row: RowMapping) -> SessionOutcome:
+def outcome_row(outcome: SessionOutcome) -> dict[str, Any]:
+    """The row of an outcome that was recorded before."""
+    return {**outcome.model_dump(exclude={"metadata"}), "details": outcome.metadata}
+
+
+def outcome_value(row: RowMapping) -> SessionOutcome:
+    """The outcome that a row holds."""
     values = dict(row)
     return SessionOutcome.model_construct(**{**values, "metadata": values.pop("details")})

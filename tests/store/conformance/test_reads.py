@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from contextlib import closing
+
 from hypothesis import given
 from hypothesis import strategies as st
 
 from reflexio_store import ids
 from reflexio_store.contract import Reading, Store, Unlearned, Usage
+from reflexio_store.homes import open_store
 
 from .asking import MakeTurn, quick
 
@@ -159,3 +162,23 @@ class TestUsage:
             store.add_usage(Usage(user, "2026-01-02", "llm", "m", 1, 10, 2, 5))
             store.delete_user(user)
         assert store.get_usage(since="2026-01-01") == [Usage("", "2026-01-02", "llm", "m", 2, 20, 4, 10)]
+
+
+class TestMoving:
+    def test_a_session_that_waits_to_be_learned_from_does_so_in_its_new_home(
+        self, store: Store, turn: MakeTurn
+    ) -> None:
+        """With an open job its turns are unread there, whatever was read of them; with one that is done, none is."""
+        store.add_turns([turn(request_id="a"), turn(request_id="b", session_id="s2")])
+        job = store.claim_job("learn", lease_seconds=60)
+        assert job is not None
+        store.mark_learned(job.user_id, job.key, "", ["a", "b"])
+        assert store.finish_job(job, {})
+        store.put_job("learn.llm", job.key, user_id="ada")
+        with closing(open_store("sqlite://")) as other:
+            for kind in ("request", "job"):
+                other.put_records(store.read_records(kind).records)  # type: ignore[arg-type]
+            unread = [
+                (one.extractor, one.interactions) for name in ("s1", "s2") for one in other.unlearned("ada", name)
+            ]
+        assert sorted(unread) == [("", 2), ("llm", 2)]

@@ -60,8 +60,11 @@ class TextIndex(Protocol):
         """Remove all documents with the same kind, owner and key (whatever their ``seq``)."""
         ...
 
-    def compact(self, connection: Connection, index: TextIndexName, *, thorough: bool) -> None:
-        """Let nothing that was dropped remain in the pages of the index: where it is small, or ``thorough`` asks."""
+    def compact(self, connection: Connection, index: TextIndexName, *, pages: int) -> bool:
+        """Do a piece of what lets nothing that was dropped remain in the pages of the index; whether all is done.
+
+        ``pages`` bounds the piece, and so the time that the transaction takes.
+        """
         ...
 
     def count(self, connection: Connection, index: TextIndexName) -> int:

@@ -46,8 +46,9 @@ class PostgresqlText:
         for (owner, kind), names in owners.items():
             connection.exec_driver_sql(sql, (owner, kind, sorted(names)))
 
-    def compact(self, connection: Connection, index: TextIndexName, *, thorough: bool) -> None:
+    def compact(self, connection: Connection, index: TextIndexName, *, pages: int) -> bool:  # noqa: ARG002
         """Nothing: (auto)vacuum takes dropped rows out of the pages, and cannot run inside a transaction."""
+        return True
 
     def count(self, connection: Connection, index: TextIndexName) -> int:
         """How many documents there are."""

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-import sqlite3
+import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import cache
+from sqlite3 import SQLITE_BUSY
 from typing import Any, Final
 
 import orjson
@@ -33,14 +34,14 @@ from reflexio_store.lockfile import LockFile
 from reflexio_store.sql.json_text import dumps
 
 from . import Engines, Row
+from .sqlite_driver import MEND, driver, has_wal_fault, warn_of_wal_fault
 from .sqlite_errors import explain
 from .sqlite_text import SqliteText
 from .sqlite_url import SqlitePlace
 
-_WAL_FAULT_MENDED: Final = (3, 51, 3)
-_WAL_FAULT_BACKPORTS: Final = {(3, 44): 6, (3, 50): 7}
 _READERS, _MORE_READERS = 4, 28
-_ERRORS: Final = (SQLAlchemyError, sqlite3.Error, OSError, OverflowError, UnicodeError)
+_LOOK_AGAIN: Final = (0.0005, 0.004)  # seconds between looking whether one may write: first, and at most
+_ERRORS: Final = (SQLAlchemyError, driver.Error, OSError, OverflowError, UnicodeError)
 
 
 class SqliteDialect:
@@ -60,21 +61,25 @@ class SqliteDialect:
     def connect(self) -> Engines:
         """New engines: one connection that writes, a few that read; or one for both, in memory."""
         if self._place.path is None:
-            engine = self._engine("BEGIN", self._open, poolclass=StaticPool)
+            engine = self._engine(_begin, self._open, poolclass=StaticPool)
             return Engines(engine, engine, single=True)
+        warn_of_wal_fault()
         self._place.path.parent.mkdir(parents=True, exist_ok=True)
         if not self._place.path.exists():
             self._place.path.touch(mode=0o600)  # it will hold users' words
-        writer = self._engine("BEGIN IMMEDIATE", self._open, poolclass=QueuePool, pool_size=1, max_overflow=0)
+        writer = self._engine(self._begin_writing, self._open_writer, poolclass=QueuePool, pool_size=1, max_overflow=0)
         reader = self._engine(
-            "BEGIN", self._open_reader, poolclass=QueuePool, pool_size=_READERS, max_overflow=_MORE_READERS
+            _begin, self._open_reader, poolclass=QueuePool, pool_size=_READERS, max_overflow=_MORE_READERS
         )
         return Engines(writer, reader)
 
-    def _engine(self, begin: str, creator: Callable[[], sqlite3.Connection], **options: Any) -> Engine:
+    def _engine(
+        self, begin: Callable[[Connection], None], creator: Callable[[], driver.Connection], **options: Any
+    ) -> Engine:
         pool: type[Pool] = options.pop("poolclass")
         engine = create_engine(
             "sqlite://",
+            module=driver,
             creator=creator,
             poolclass=pool,
             json_serializer=dumps,
@@ -82,15 +87,30 @@ class SqliteDialect:
             hide_parameters=True,  # an error message must not repeat a user's words
             **options,
         )
-
-        @event.listens_for(engine, "begin")
-        def _begin(connection: Connection) -> None:
-            connection.exec_driver_sql(begin)
-
+        event.listen(engine, "begin", begin)
         return engine
 
-    def _open(self) -> sqlite3.Connection:
-        connection = sqlite3.connect(
+    def _begin_writing(self, connection: Connection) -> None:
+        """Begin to write, waiting for whoever writes now.
+
+        SQLite's own waiting looks ever more seldom, up to ten times a second, and so may miss every moment in which
+        nobody writes; this looks every few milliseconds.
+        """
+        raw: driver.Connection = connection.connection.driver_connection  # type: ignore[assignment]
+        deadline = time.monotonic() + self._place.timeout
+        wait = _LOOK_AGAIN[0]
+        while True:
+            try:
+                raw.execute("BEGIN IMMEDIATE")
+                return
+            except driver.OperationalError as error:
+                if error.sqlite_errorcode & 0xFF != SQLITE_BUSY or time.monotonic() >= deadline:
+                    raise
+            time.sleep(wait)
+            wait = min(2 * wait, _LOOK_AGAIN[1])
+
+    def _open(self) -> driver.Connection:
+        connection = driver.connect(
             ":memory:" if self._place.path is None else self._place.path,
             timeout=self._place.timeout,
             isolation_level=None,
@@ -106,7 +126,12 @@ class SqliteDialect:
             raise
         return connection
 
-    def _open_reader(self) -> sqlite3.Connection:
+    def _open_writer(self) -> driver.Connection:
+        connection = self._open()
+        connection.execute("PRAGMA busy_timeout = 0")  # see _begin_writing; in WAL mode nothing else has to wait
+        return connection
+
+    def _open_reader(self) -> driver.Connection:
         connection = self._open()
         connection.execute("PRAGMA query_only = ON")
         return connection
@@ -129,7 +154,7 @@ class SqliteDialect:
                 "wait for it, or stop it."
             )
         try:
-            engine = self._engine("BEGIN IMMEDIATE", self._open_for_upgrade, poolclass=StaticPool)
+            engine = self._engine(self._begin_writing, self._open_for_upgrade, poolclass=StaticPool)
             try:
                 with engine.begin() as connection:
                     yield connection
@@ -138,7 +163,7 @@ class SqliteDialect:
         finally:
             lock.release(remove=True)
 
-    def _open_for_upgrade(self) -> sqlite3.Connection:
+    def _open_for_upgrade(self) -> driver.Connection:
         connection = self._open()
         try:
             connection.execute("PRAGMA journal_mode = WAL")
@@ -196,15 +221,11 @@ class SqliteDialect:
             yield Finding("error", "foreign keys", f"{orphans} rows belong to a request that is not there")
         else:
             yield Finding("ok", "foreign keys", "every interaction belongs to a request")
-        if self._place.path is not None and _has_wal_fault(sqlite3.sqlite_version_info):
-            yield Finding(
-                "warning",
-                "sqlite",
-                f"SQLite {sqlite3.sqlite_version} has the WAL-reset fault (rare: several processes writing at once may "
-                "damage the file). Use a Python linked with SQLite 3.51.3 or newer.",
-            )
+        if self._place.path is not None and has_wal_fault():
+            fault = "has the WAL-reset fault (rare: several processes writing at once may damage the file)"
+            yield Finding("warning", "sqlite", f"SQLite {driver.sqlite_version} {fault}. Mend it with: {MEND}")
         else:
-            yield Finding("ok", "sqlite", f"SQLite {sqlite3.sqlite_version}")
+            yield Finding("ok", "sqlite", f"SQLite {driver.sqlite_version}")
 
     def before_close(self, engines: Engines) -> None:
         """Bring what is in the write-ahead log into the file, without waiting for anyone."""
@@ -215,13 +236,12 @@ class SqliteDialect:
                     driver.execute("PRAGMA wal_checkpoint(PASSIVE)")
 
 
+def _begin(connection: Connection) -> None:
+    connection.exec_driver_sql("BEGIN")
+
+
 @cache
 def _insertion(table: Table) -> str:
     names = [column.name for column in table.columns]
     marks = ", ".join("?" * len(names))
     return f"INSERT INTO {table.name} ({', '.join(names)}) VALUES ({marks}) ON CONFLICT DO NOTHING"  # noqa: S608
-
-
-def _has_wal_fault(version: tuple[int, ...]) -> bool:
-    backport = _WAL_FAULT_BACKPORTS.get((version[0], version[1]))
-    return version < _WAL_FAULT_MENDED and (backport is None or version[2] < backport)

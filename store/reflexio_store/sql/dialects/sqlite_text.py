@@ -21,8 +21,6 @@ _TABLES: Final[dict[TextIndexName, str]] = {
     "interaction": "reflexio_interaction_text",
 }
 _CHUNK = 100
-_COMPACT_UP_TO = 10_000  # documents, which take some 20 ms; rewriting takes time in proportion
-_MERGE_PAGES = 500
 
 
 class SqliteText:
@@ -53,17 +51,19 @@ class SqliteText:
                     (_any_scope([_name_token(kind, owner, name) for name in chunk]), kind, owner, *chunk),
                 )
 
-    def compact(self, connection: Connection, index: TextIndexName, *, thorough: bool) -> None:
-        """Rewrite the index, so that dropped words leave its pages; or merge only a piece of a large one."""
+    def compact(self, connection: Connection, index: TextIndexName, *, pages: int) -> bool:
+        """Rewrite about so many pages of the index (4 kB each), so that dropped words leave them; whether all is done.
+
+        A merge with a negative number is an "optimize" in pieces; one that changes fewer than two rows found nothing to
+        do (https://sqlite.org/fts5.html#the_merge_command).
+        """
         table = _TABLES[index]
-        found = connection.exec_driver_sql(f"SELECT max(rowid) - min(rowid) FROM {table}").scalar()  # noqa: S608
-        if thorough or (found or 0) <= _COMPACT_UP_TO:
-            connection.exec_driver_sql(f"INSERT INTO {table}({table}) VALUES ('optimize')")  # noqa: S608
-        else:
-            connection.exec_driver_sql(
-                f"INSERT INTO {table}({table}, rank) VALUES ('merge', ?)",  # noqa: S608
-                (_MERGE_PAGES,),
-            )
+        for _ in range(2):
+            before = connection.exec_driver_sql("SELECT total_changes()").scalar_one()
+            connection.exec_driver_sql(f"INSERT INTO {table}({table}, rank) VALUES ('merge', ?)", (-pages,))  # noqa: S608
+            if connection.exec_driver_sql("SELECT total_changes()").scalar_one() - before < 2:
+                return True
+        return False
 
     def count(self, connection: Connection, index: TextIndexName) -> int:
         """How many documents there are."""

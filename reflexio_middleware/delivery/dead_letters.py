@@ -1,0 +1,100 @@
+"""Dead letters: turns that the store refuses for good wait in a file, with the reason, until somebody has mended it.
+
+One line of JSON each: ``at`` (epoch seconds), ``error``, and ``turn`` (the record's own JSON, as text).
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+import orjson
+
+from reflexio_middleware.guard import count, warn
+from reflexio_store.records import TurnRecord
+
+FILE: Final = "dead_letters.jsonl"
+_TAKEN: Final = "dead_letters.retrying"
+
+
+@dataclass(frozen=True, slots=True)
+class DeadLetter:
+    """A turn that was refused; ``request_id`` is ``""`` where the turn cannot be read."""
+
+    at: int
+    error: str
+    request_id: str
+    turn: str
+
+    @classmethod
+    def of(cls, line: bytes) -> DeadLetter:
+        """What a line says; one that is no letter is its own reason."""
+        try:
+            note = orjson.loads(line)
+            turn = str(note["turn"])
+            at, error = int(note.get("at", 0)), str(note["error"])
+        except (ValueError, TypeError, KeyError):
+            return cls(0, "this line of the file cannot be read", "", line.decode("utf-8", "replace"))
+        try:
+            return cls(at, error, str(orjson.loads(turn)["request_id"]), turn)
+        except (ValueError, TypeError, KeyError):
+            return cls(at, error, "", turn)
+
+
+class DeadLetters:
+    """The dead letters of the home whose spool is in ``folder``; the file takes at most ``max_bytes``."""
+
+    def __init__(self, folder: Path, max_bytes: int) -> None:
+        self._file, self._taken, self._max = folder / FILE, folder / _TAKEN, max_bytes
+
+    def add(self, payload: bytes, error: str) -> None:
+        """Write a turn down; never raises, because the turns behind it have to go on."""
+        letter = {"at": int(time.time()), "error": error, "turn": payload.decode("utf-8", "replace")}
+        try:
+            with open(self._file, "ab", opener=_private) as file:
+                if file.tell() >= self._max:
+                    raise OSError(f"the file holds {file.tell()} bytes already")
+                file.write(orjson.dumps(letter) + b"\n")
+        except OSError as refused:
+            count("dead_letters_lost")
+            warn("dead-letter-lost", "reflexio: the turn set aside could not be written down (%s)", refused)
+
+    def __iter__(self) -> Iterator[DeadLetter]:
+        for path in (self._taken, self._file):
+            if path.exists():
+                with path.open("rb") as lines:
+                    yield from map(DeadLetter.of, lines)
+
+    def resend(self, put: Callable[[TurnRecord], bool]) -> tuple[int, int]:
+        """Hand all letters to ``put``; those that it does not take, or that cannot be read, stay. How many of either.
+
+        The file goes only when all were handed over: a process that ends before resends them all again, which stores
+        none of them twice.
+        """
+        sent: list[bool] = []
+        for path in (self._taken, self._file):  # the first is left by a process that ended while it did this
+            if path.exists():
+                os.replace(path, self._taken)
+                with self._taken.open("rb") as lines:
+                    sent += [self._sent(DeadLetter.of(line), put) for line in lines]
+                self._taken.unlink()
+        return sent.count(True), sent.count(False)
+
+    def _sent(self, letter: DeadLetter, put: Callable[[TurnRecord], bool]) -> bool:
+        try:
+            turn = TurnRecord.from_json(orjson.loads(letter.turn))
+        except (ValueError, TypeError, KeyError) as error:
+            self.add(letter.turn.encode(), f"the turn cannot be read ({type(error).__name__}: {error})")
+            return False
+        if put(turn):
+            return True
+        self.add(letter.turn.encode(), letter.error)
+        return False
+
+
+def _private(name: str, flags: int) -> int:
+    return os.open(name, flags, 0o600)  # it holds users' words

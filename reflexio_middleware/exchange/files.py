@@ -1,0 +1,31 @@
+"""A file that appears when it is complete."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import BinaryIO, cast
+
+
+@contextmanager
+def whole_file(file: str | os.PathLike[str], *, replace: bool = False) -> Iterator[BinaryIO]:
+    """Where to write; the file appears at the end, only its owner can read it, and an error leaves none behind.
+
+    Raises:
+        FileExistsError: There is such a file (and ``replace`` is False).
+        OSError: The folder is not there or not writable.
+    """
+    path = Path(file).absolute()
+    if not replace and path.exists():
+        raise FileExistsError(f"{path} is there already: name another file")
+    with tempfile.NamedTemporaryFile(dir=path.parent, prefix=f".{path.name}.", delete=False) as made:
+        try:
+            yield cast(BinaryIO, made)
+        except BaseException:
+            made.close()
+            Path(made.name).unlink()
+            raise
+    os.replace(made.name, path)

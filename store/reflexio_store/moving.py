@@ -1,0 +1,113 @@
+"""Moving house: all that a home keeps, as plain records that another home (or a file) can take in.
+
+Records go by kind, in the order of ``RECORD_KINDS``: what rests on something comes after it. Storing one twice changes
+nothing, so a move that was interrupted is simply made again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any, Final, Literal, Protocol
+
+from .models import AgentPlaybook, SessionOutcome, UserPlaybook, UserProfile
+from .records import TurnRecord
+
+RecordKind = Literal["request", "profile", "user_playbook", "agent_playbook", "dismissal", "outcome", "job"]
+RECORD_KINDS: Final[tuple[RecordKind, ...]] = (
+    *("request", "profile", "user_playbook", "agent_playbook"),
+    *("dismissal", "outcome", "job"),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Dismissal:
+    """One message that is not to teach again what was deleted or reworded by hand. ``sameness`` is a digest of the
+    words that were (see the tables)."""
+
+    user_id: str
+    kind: str
+    sameness: str
+    request_id: str
+    interaction_index: int
+
+
+@dataclass(frozen=True, slots=True)
+class JobRecord:
+    """A piece of work as it moves: nobody holds it, so one that runs is ``ready``. ``due_us`` is in epoch
+    microseconds."""
+
+    user_id: str
+    kind: str
+    key: str
+    state: str = "ready"
+    due_us: int = 0
+    attempts: int = 0
+    last_error: str = ""
+    payload: dict[str, Any] = field(default_factory=dict)
+    result: dict[str, Any] = field(default_factory=dict)
+
+
+Record = TurnRecord | UserProfile | UserPlaybook | AgentPlaybook | Dismissal | SessionOutcome | JobRecord
+
+
+def record_kind(record: Record) -> RecordKind:
+    """Which kind a record is of."""
+    return _KIND_OF[type(record)]
+
+
+_TYPES = (TurnRecord, UserProfile, UserPlaybook, AgentPlaybook, Dismissal, SessionOutcome, JobRecord)
+_KIND_OF: Final[dict[type, RecordKind]] = dict(zip(_TYPES, RECORD_KINDS, strict=True))
+
+
+@dataclass(frozen=True, slots=True)
+class RecordPage:
+    """Records of one kind in the order of their keys; ``next_cursor`` is None on the last page."""
+
+    records: list[Record]
+    next_cursor: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Stored:
+    """What became of records: ``new`` ones were not there, ``same`` ones were there already, ``replaced`` ones took
+    the place of another value, and ``differ`` ones were there with other content, which was kept."""
+
+    new: int = 0
+    same: int = 0
+    replaced: int = 0
+    differ: int = 0
+
+    def __add__(self, other: Stored) -> Stored:
+        return Stored(*(getattr(self, name) + getattr(other, name) for name in self.__dataclass_fields__))
+
+    @property
+    def total(self) -> int:
+        """How many records there were."""
+        return self.new + self.same + self.replaced + self.differ
+
+
+class Moving(Protocol):
+    """The part of a home that gives all it keeps, and takes in what another one gave."""
+
+    def read_records(
+        self, kind: RecordKind, *, user_id: str | None = None, cursor: str | None = None, limit: int = 500
+    ) -> RecordPage:
+        """Everything of one kind, whatever its status: one page (of ``limit`` records, or of fewer large ones).
+
+        With ``user_id`` only what is held on this user. What is stored or deleted meanwhile may be missed or met; all
+        else is met once. A kind that this home does not keep is an empty page.
+        """
+        ...
+
+    def put_records(self, records: Sequence[Record]) -> Stored:
+        """Store records as they are; no work is asked for but that of the jobs among them.
+
+        A request that is there stays as it is; a learning that is there with another value is replaced; a dismissal,
+        an outcome or a job that is there stays.
+        """
+        ...
+
+    def losses(self) -> list[str]:
+        """What this home cannot give or keep of a record, one sentence each; empty where nothing is lost."""
+        ...

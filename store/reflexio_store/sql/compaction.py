@@ -1,0 +1,107 @@
+"""Compaction: the words of what was deleted leave the pages of the full text as well, soon and in small steps.
+
+A document that is dropped is found no more, but its words stay in the pages of the index until these are rewritten,
+which takes time in proportion to the whole index. So a delete does a first small piece itself (all of it, where the
+index is small). What remains is noted as a row among the jobs, which commits with the delete, and a thread goes on in
+steps of some milliseconds, between which others write. Should the process end before, the next one to open the store
+goes on.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from typing import Final
+
+from sqlalchemy import Connection, and_, delete, select
+
+from reflexio_store.errors import ReflexioError
+
+from .database import Database
+from .dialects import TextIndexName
+from .part import Clock, Part
+from .tables import JOB
+
+COMPACT: Final = "compact"
+"""The kind of the job that says that an index is to be compacted; its key is the name of the index."""
+
+_WITHIN_A_DELETE = 16  # pages: some milliseconds
+_IN_A_STEP = 64
+_PAUSE = 0.02  # seconds in which others write
+_AT_CLOSE = 1.0
+
+
+class Compaction(Part):
+    """The part of a home that lets what was deleted leave its pages."""
+
+    def __init__(self, database: Database, clock: Clock) -> None:
+        super().__init__(database, clock)
+        self._compactor: threading.Thread | None = None
+        self._hurry = threading.Event()
+
+    def wait_for_compaction(self, timeout: float) -> bool:
+        """Wait until nothing that was deleted remains in the pages of the full text, at most ``timeout`` seconds."""
+        deadline = time.monotonic() + timeout
+        while self._owed():
+            if time.monotonic() >= deadline:
+                return False
+            self._go_on_compacting()
+            if self._compactor is not None:
+                self._compactor.join(min(0.1, max(0.0, deadline - time.monotonic())))
+        return True
+
+    @contextmanager
+    def _dropping(self, *indexes: TextIndexName) -> Iterator[Connection]:
+        """A transaction that drops documents from indexes; these are compacted, at once or soon."""
+        with self._database.write() as connection:
+            yield connection
+            self._compact(connection, indexes)
+        self._go_on_compacting()
+
+    def _compact(self, connection: Connection, indexes: Iterable[TextIndexName]) -> None:
+        """Begin to compact indexes, in the transaction that dropped documents from them."""
+        owed = _owed(connection)
+        for index in indexes:
+            if index not in owed and not self._database.dialect.text.compact(connection, index, pages=_WITHIN_A_DELETE):
+                row = {"user_id": "", "kind": COMPACT, "key": index, "state": "ready", "due_us": self._clock()}
+                rest = {"attempts": 0, "generation": 1, "token": "", "lease_until_us": 0, "last_error": ""}
+                connection.execute(self._database.dialect.insert(JOB).values(row | rest).on_conflict_do_nothing())
+
+    def _go_on_compacting(self) -> None:
+        """Have a thread do what is owed, if anything is and none is at it."""
+        if (self._compactor is None or not self._compactor.is_alive()) and self._owed():
+            thread = threading.Thread(target=self._compact_all, name="reflexio-compacting", daemon=True)
+            self._compactor = thread
+            thread.start()
+
+    def _finish_compacting(self) -> None:
+        """Before closing: let the thread go on for a moment, without pausing."""
+        if self._compactor is not None:
+            self._hurry.set()
+            self._compactor.join(_AT_CLOSE)
+
+    def _owed(self) -> list[TextIndexName]:
+        with self._database.read() as connection:
+            return _owed(connection)
+
+    def _compact_all(self) -> None:
+        try:
+            for index in self._owed():
+                while not self._compact_more(index):
+                    self._hurry.wait(_PAUSE)
+        except ReflexioError:  # closed, or locked for long: what is owed stays noted
+            return
+
+    def _compact_more(self, index: TextIndexName) -> bool:
+        """Whether the index is compact now."""
+        with self._database.write() as connection:
+            done = self._database.dialect.text.compact(connection, index, pages=_IN_A_STEP)
+            if done:
+                connection.execute(delete(JOB).where(and_(JOB.c.kind == COMPACT, JOB.c.key == index)))
+            return done
+
+
+def _owed(connection: Connection) -> list[TextIndexName]:
+    return list(connection.execute(select(JOB.c.key).where(JOB.c.kind == COMPACT)).scalars())
