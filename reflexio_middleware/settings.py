@@ -52,6 +52,12 @@ class Settings(BaseSettings):
     llm_base_url: str | None = Field(default=None, description="Any OpenAI-compatible endpoint; None: OpenAI's")
     llm_api_key: SecretStr | None = Field(default=None, description="Key of that endpoint; without one: `statements`")
     llm_timeout: float = Field(default=60.0, gt=0, description="Seconds that one answer of the model may take")
+    aggregate_users: int = Field(
+        default=2, ge=2, description="How many users must say the same for it to become an agent playbook"
+    )
+    aggregate_approve: bool = Field(
+        default=False, description="Use such agent playbooks at once, without a person's approval"
+    )
     recall_timeout: float = Field(default=0.05, gt=0, description="Seconds that a recall may take")
     recall_tokens: int = Field(
         default=400, ge=0, description="Most tokens of a recalled block (about 4 characters each)"

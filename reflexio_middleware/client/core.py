@@ -11,6 +11,7 @@ import time
 import weakref
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Final, NoReturn, Self, TypeVar
 
@@ -20,8 +21,10 @@ from reflexio_middleware.capture.redaction import Redaction, Redactor
 from reflexio_middleware.capture.turn import settle_turns
 from reflexio_middleware.delivery.writer import Delivery, FlushResult
 from reflexio_middleware.guard import count, counters, guard, warn
+from reflexio_middleware.learning.aggregate import AGGREGATE, Aggregate
 from reflexio_middleware.learning.extractor import Extractor
 from reflexio_middleware.learning.learn import LEARN, LearnFromSession
+from reflexio_middleware.learning.purge import PURGE, purge
 from reflexio_middleware.learning.worker import LearningWorker
 from reflexio_middleware.settings import Settings, data_folder, read_settings
 from reflexio_store.contract import Store
@@ -125,7 +128,13 @@ class Core:
     def _new_worker(self, extractor: Extractor | None) -> LearningWorker | None:
         if self.settings.learning != "thread":
             return None
-        return LearningWorker(self._open, {LEARN: LearnFromSession(extractor or _extractor(self.settings))})
+        learn = LearnFromSession(extractor or _extractor(self.settings))
+        return LearningWorker(self._open, {LEARN: learn, AGGREGATE: self._aggregate, PURGE: purge})
+
+    @cached_property
+    def _aggregate(self) -> Aggregate:
+        """The step that looks for what users agree on."""
+        return Aggregate(least=self.settings.aggregate_users, approve=self.settings.aggregate_approve)
 
     def _open(self) -> Store:
         if self._opened is None:

@@ -33,6 +33,8 @@ class Health(Part):
         """Rows by what they are; see the contract."""
         with self._database.read() as connection:
             counts = {name: _count(connection, table) for name, table in _COUNTED.items()}
+            over = select(func.count()).where(PROFILE.c.expiration_timestamp <= self._now_seconds())
+            counts["profiles"] -= connection.execute(over).scalar_one()
             states = connection.execute(select(JOB.c.state, func.count()).group_by(JOB.c.state))
             by_state = {str(state): int(count) for state, count in states}
         return counts | {f"jobs_{state}": by_state.get(state, 0) for state in _STATES}

@@ -7,21 +7,38 @@ from .database import Database
 from .dialects import Dialect
 from .dialects.sqlite import SqliteDialect
 from .dialects.sqlite_url import parse_sqlite_url
+from .expiry import Expiry
 from .forgetting import Forgetting
 from .health import Health
+from .history import History
 from .interactions import Interactions
 from .jobs import JobQueue
 from .learnings import LearningRecords
 from .listing import Listing
 from .moving import Records
+from .opting import Opting
 from .part import Clock, system_clock
 from .schema import ensure_schema
 from .search import LearningSearch
+from .sharing import SharingRecords
 from .uses import Uses
 
 
 class SqlStore(
-    Records, Listing, Interactions, Forgetting, LearningRecords, LearningSearch, Changes, Uses, JobQueue, Health
+    Records,
+    Listing,
+    Interactions,
+    Forgetting,
+    LearningRecords,
+    LearningSearch,
+    Changes,
+    History,
+    Expiry,
+    SharingRecords,
+    Opting,
+    Uses,
+    JobQueue,
+    Health,
 ):
     """A home of the record in a SQL database; it keeps :class:`~reflexio_store.contract.Store`.
 

@@ -18,6 +18,10 @@ from .tables import JOB
 
 LEARN: Final = "learn"
 """The kind of the job that learns from a session; its key is the session_id."""
+AGGREGATE: Final = "aggregate"
+"""The kind of the job that looks for what users agree on; its key is the agent_version, its user nobody."""
+PURGE: Final = "purge"
+"""The kind of the job that deletes what has expired; there is one, of nobody."""
 
 _AT_ONCE = ("force_extraction", "session_finished")
 _MAX_ERROR = 10_000  # characters of an error that are kept
