@@ -13,9 +13,10 @@ from reflexio_store.contract import Promoted
 from reflexio_store.models import Status
 
 from .database import retried
-from .kinds import Kind, kind_named
+from .kinds import USER_PLAYBOOKS, Kind, kind_named
 from .learning_rows import named, remove_rows, rewrite_row
 from .part import Part
+from .sharing import playbooks_changed, reconcile
 from .succession import settle
 from .tables import SESSION
 
@@ -82,6 +83,7 @@ class Promotion(Part):
             current, pending = _of(connection, kind, theirs, None), _of(connection, kind, theirs, Status.PENDING)
             self._set(connection, kind, current, Status.ARCHIVED)
             self._set(connection, kind, pending, None)
+            self._note(connection, kind, owner, [*current, *pending])
         return Promoted(deleted=deleted, archived=len(current), promoted=len(pending))
 
     @retried
@@ -92,6 +94,7 @@ class Promotion(Part):
             current, archived = _of(connection, kind, theirs, None), _of(connection, kind, theirs, Status.ARCHIVED)
             self._set(connection, kind, current, Status.ARCHIVED)
             self._set(connection, kind, archived, None)
+            self._note(connection, kind, owner, [*current, *archived])
         return Promoted(archived=len(current), promoted=len(archived))
 
     def _set(self, connection: Connection, kind: Kind, rows: list[RowMapping], status: Status | None) -> None:
@@ -104,6 +107,14 @@ class Promotion(Part):
             now = connection.execute(select(kind.table).where(this)).mappings().one()
             if now["status"] is None:
                 settle(connection, dialect, kind, now)
+
+    def _note(self, connection: Connection, kind: Kind, owner: str, changed: list[RowMapping]) -> None:
+        """Let agent playbooks follow where user playbooks have changed."""
+        if kind is USER_PLAYBOOKS and changed:
+            versions = {row["agent_version"] for row in changed}
+            dialect, now_us = self._database.dialect, self._clock()
+            reconcile(connection, dialect, owner, now_us=now_us)
+            playbooks_changed(connection, dialect, owner, versions, now_us=now_us)
 
 
 def _wanted(

@@ -5,6 +5,8 @@ from __future__ import annotations
 import sqlalchemy as sa
 from alembic.operations import Operations
 
+from reflexio_store.sql.column_types import TEXT
+
 revision = "0003"
 down_revision = "0002"
 branch_labels = None
@@ -25,15 +27,15 @@ def upgrade(operations: Operations) -> None:
     """Make the tables; turns of sessions whose job is open wait to be learned from."""
     operations.create_table(
         "reflexio_unlearned",
-        *(sa.Column(name, sa.String(), nullable=False) for name in ("user_id", "session_id", "extractor")),
-        sa.Column("request_id", sa.String(), nullable=False),
+        *(sa.Column(name, TEXT, nullable=False) for name in ("user_id", "session_id", "extractor")),
+        sa.Column("request_id", TEXT, nullable=False),
         sa.Column("interactions", sa.Integer(), nullable=False),
         sa.Column("forced", sa.Boolean(), nullable=False),
         sa.PrimaryKeyConstraint("user_id", "session_id", "extractor", "request_id"),
     )
     operations.create_table(
         "reflexio_usage",
-        *(sa.Column(name, sa.String(), nullable=False) for name in ("user_id", "day", "extractor", "model")),
+        *(sa.Column(name, TEXT, nullable=False) for name in ("user_id", "day", "extractor", "model")),
         *(
             sa.Column(name, sa.BigInteger(), nullable=False, autoincrement=False)
             for name in ("calls", "prompt_tokens", "completion_tokens", "cost_micros")
