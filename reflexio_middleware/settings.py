@@ -99,6 +99,12 @@ class Settings(BaseSettings):
     llm_cost_per_user: float | None = Field(default=None, ge=0, description="The same for one user")
     llm_price_input: float = Field(default=0.0, ge=0, description="Price of a million tokens of prompts")
     llm_price_output: float = Field(default=0.0, ge=0, description="Price of a million tokens of answers")
+    aggregate_users: int = Field(
+        default=2, ge=2, description="How many users must say the same for it to become an agent playbook"
+    )
+    aggregate_approve: bool = Field(
+        default=False, description="Use such agent playbooks at once, without a person's approval"
+    )
     recall_timeout: float = Field(default=0.05, gt=0, description="Seconds that a recall may take")
     recall_tokens: int = Field(
         default=400, ge=0, description="Most tokens of a recalled block (about 4 characters each)"

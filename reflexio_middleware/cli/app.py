@@ -13,6 +13,7 @@ from reflexio_middleware.cli import (
     delete,
     demo,
     doctor,
+    history,
     learnings,
     playbooks,
     retrieval,
@@ -48,6 +49,7 @@ app.command("demo")(demo.demo)
 app.command("sessions")(sessions.sessions)
 app.command("show")(sessions.show)
 app.command("learnings")(learnings.learnings)
+app.command("history")(history.history)
 app.command("search")(retrieval.search)
 app.command("recall")(retrieval.recall)
 app.command("explain")(uses.explain)

@@ -69,6 +69,8 @@ def _owner(learning: Learning) -> list[str]:
 
 def _state(learning: Learning) -> str:
     told = [str(learning.playbook_status)] if isinstance(learning, AgentPlaybook) else []
+    if isinstance(learning, AgentPlaybook) and learning.support:
+        told.append(f"{learning.support} users say so")
     if learning.status is not None:
         told.append(str(learning.status))
     if isinstance(learning, UserProfile) and learning.profile_time_to_live != "infinity":

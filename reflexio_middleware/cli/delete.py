@@ -64,7 +64,7 @@ def user(
     """Delete everything that is held on a user."""
     with stored(chosen_store(context, store)) as client:
         _confirm(f"Delete everything that is held on user {user_id}?", yes)
-        receipt = client.store.delete_user(user_id)
+        receipt = Receipt(**client.clear_user_data(user_id).deleted_counts)
         if receipt == Receipt():
             raise CommandError(f"nothing is held on user {user_id!r}; nothing was changed")
         _report(receipt, as_json)
@@ -85,6 +85,7 @@ def _report(receipt: Receipt, as_json: bool) -> None:
         print_json(counts)
         return
     names = {"requests": "request", "interactions": "message", "profiles": "profile",
-             "user_playbooks": "user playbook", "jobs": "job"}  # fmt: skip
-    told = [many(count, names[name]) for name, count in counts.items() if count]
+             "user_playbooks": "user playbook", "jobs": "job", "agent_playbooks_retired": "agent playbook",
+             "spooled": "turn that waited"}  # fmt: skip
+    told = [many(counts[name], names[name]) for name in names if counts[name]]
     typer.echo(f"deleted {', '.join(told)}")

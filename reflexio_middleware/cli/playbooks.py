@@ -58,6 +58,30 @@ def reject(context: typer.Context, playbook_id: PlaybookId, store: Store = None)
     _decide(chosen_store(context, store), playbook_id, PlaybookStatus.REJECTED)
 
 
+@app.command()
+def aggregate(
+    context: typer.Context,
+    agent_version: Annotated[str, typer.Argument(metavar="VERSION", help="The agent's version.")],
+    store: Store = None,
+) -> None:
+    """Look for rules that several users of a version share, and make agent playbooks of them."""
+    with stored(chosen_store(context, store), learned=True) as client:
+        typer.echo(client.run_playbook_aggregation(agent_version).message)
+
+
+@app.command()
+def promote(
+    context: typer.Context,
+    from_version: Annotated[str, typer.Argument(metavar="FROM", help="The version that has them.")],
+    to_version: Annotated[str, typer.Argument(metavar="TO", help="The version that is to have them, too.")],
+    store: Store = None,
+) -> None:
+    """Copy approved agent playbooks to another version of the agent."""
+    with stored(chosen_store(context, store)) as client:
+        count = client.promote_agent_playbooks(from_version, to_version)
+    typer.echo(f"{count} agent playbook(s) are new in {to_version}")
+
+
 def _decide(store: str | None, playbook_id: int, status: PlaybookStatus) -> None:
     with stored(store) as client:
         if not client.update_agent_playbook_status(playbook_id, status).success:

@@ -10,6 +10,7 @@ from reflexio_middleware.capture.redaction import Redactor
 from reflexio_middleware.client.about import AboutApi
 from reflexio_middleware.client.awaiting import awaited
 from reflexio_middleware.client.core import Core
+from reflexio_middleware.client.history import HistoryApi
 from reflexio_middleware.client.interactions import InteractionsApi
 from reflexio_middleware.client.operations import OperationsApi
 from reflexio_middleware.client.playbooks import PlaybooksApi
@@ -18,6 +19,7 @@ from reflexio_middleware.client.recalling import RecallApi
 from reflexio_middleware.client.requests import RequestsApi
 from reflexio_middleware.client.retrieval import RetrievalApi
 from reflexio_middleware.client.session_view import SessionView
+from reflexio_middleware.client.sharing import SharingApi
 from reflexio_middleware.client.users import UsersApi
 from reflexio_middleware.client.uses import UsesApi
 from reflexio_middleware.learning.extractor import Extractor
@@ -37,6 +39,8 @@ class ReflexioClient(
     ProfilesApi,
     PlaybooksApi,
     OperationsApi,
+    HistoryApi,
+    SharingApi,
     RetrievalApi,
     RecallApi,
     UsesApi,

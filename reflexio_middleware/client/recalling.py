@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextvars
+import dataclasses
 from collections.abc import Sequence
 from concurrent.futures import Future
 from concurrent.futures import TimeoutError as Late
@@ -256,6 +257,8 @@ class RecallApi(Core):
             if self._delivery.pending:
                 self._delivery.flush(self.settings.recall_timeout / 2)
             store = self._open()
+            if question.user_id and store.opted_out(question.user_id):
+                question = dataclasses.replace(question, user_id="", hold=False)
             held = self._frozen.get(question.conversation, store, user_id=question.user_id) if question.hold else None
             found = held or choose(
                 store,

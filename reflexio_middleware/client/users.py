@@ -57,8 +57,14 @@ class UsersApi(Core):
         return {str(kind): count for kind, count in moved.counts.items()}
 
     def clear_user_data(self, user_id: str) -> ClearUserDataResponse:
-        """Delete everything held on a user; agent playbooks stay."""
-        receipt = self._settled().delete_user(named("user_id", user_id))
+        """Delete everything held on a user.
+
+        Also what other processes took and have not stored yet is not stored any more; what users share is retired
+        where too few others say the same. Nobody can undo it.
+        """
+        name = named("user_id", user_id)
+        receipt = self._settled().delete_user(name)
+        receipt = dataclasses.replace(receipt, spooled=self._delivery.forget(self.settings.flush_timeout, user_id=name))
         return ClearUserDataResponse(deleted_counts=dataclasses.asdict(receipt), message=f"Deleted {told(receipt)}")
 
 

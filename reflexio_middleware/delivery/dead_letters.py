@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -84,6 +84,27 @@ class DeadLetters:
                 self._taken.unlink()
         return sent.count(True), sent.count(False)
 
+    def forget(self, **names: str) -> int:
+        """Drop the letters whose turns have these values (such as ``user_id="ann"``), and those that cannot be read and
+        hold all of the values anywhere; how many.
+
+        Raises:
+            OSError: The file cannot be read or written.
+        """
+        dropped = 0
+        for path in (self._taken, self._file):
+            if not path.exists():
+                continue
+            lines = path.read_bytes().splitlines(keepends=True)
+            kept = [line for line in lines if not _is_about(line, names)]
+            if len(kept) < len(lines):
+                fresh = path.with_suffix(".rewriting")
+                with open(fresh, "wb", opener=_private) as file:
+                    file.writelines(kept)
+                os.replace(fresh, path)
+                dropped += len(lines) - len(kept)
+        return dropped
+
     def _sent(self, letter: DeadLetter, put: Callable[[TurnRecord], bool]) -> bool:
         try:
             turn = TurnRecord.from_json(orjson.loads(letter.turn))
@@ -98,3 +119,11 @@ class DeadLetters:
 
 def _private(name: str, flags: int) -> int:
     return os.open(name, flags, 0o600)  # it holds users' words
+
+
+def _is_about(line: bytes, names: Mapping[str, str]) -> bool:
+    try:
+        turn = orjson.loads(orjson.loads(line)["turn"])
+        return all(turn[name] == value for name, value in names.items())
+    except (ValueError, KeyError, TypeError):
+        return all(value.encode("utf-8", "surrogatepass") in line for value in names.values())

@@ -14,7 +14,7 @@ import struct
 import threading
 import zlib
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from pathlib import Path
 from queue import SimpleQueue
 from typing import Any, Final, Protocol, TypeVar
@@ -307,3 +307,18 @@ def keep_damaged(spool: Path, damaged: bytes) -> None:
 
 def _private(name: str, flags: int) -> int:
     return os.open(name, flags, 0o600)  # it holds users' words
+
+
+def forget_damaged(folder: Path, values: Collection[str]) -> int:
+    """Delete the damaged parts set aside in ``folder`` that hold all of some texts; how many.
+
+    Raises:
+        OSError: One cannot be read or deleted.
+    """
+    data = {path: path.read_bytes() for path in folder.glob("*.broken")}
+    theirs = [
+        path for path, held in data.items() if all(value.encode("utf-8", "surrogatepass") in held for value in values)
+    ]
+    for path in theirs:
+        path.unlink(missing_ok=True)
+    return len(theirs)

@@ -20,7 +20,7 @@ import orjson
 
 from reflexio_middleware.delivery.dead_letters import DeadLetters
 from reflexio_middleware.delivery.orphans import OrphanSpool, UnreadableSpoolError, orphans
-from reflexio_middleware.delivery.spool import MAX_BYTES, MAX_RECORDS, FileSpool, MemorySpool, Spool
+from reflexio_middleware.delivery.spool import MAX_BYTES, MAX_RECORDS, FileSpool, MemorySpool, Spool, forget_damaged
 from reflexio_middleware.guard import count, guard, warn
 from reflexio_store.contract import Requests
 from reflexio_store.errors import ReflexioError, SchemaTooNewError, StoreCorruptError, StoreUnavailableError
@@ -231,6 +231,19 @@ class Delivery:
 
     def _missing(self, awaited: int) -> int:
         return max(0, min(awaited - self._settled, self.pending))
+
+    def forget(self, timeout: float, **names: str) -> int:
+        """Let the store (which refuses what was deleted) have what ended processes left behind, and drop the turns
+        with these values (such as ``user_id``) from what was set aside; how many were dropped."""
+        if self._folder is None or not self._folder.is_dir():
+            return 0
+        with self._changed:
+            self._adopted, self._adopt_next = False, 0.0
+        self.flush(timeout)
+        with guard("forgetting what was set aside"):
+            damaged = forget_damaged(self._folder, names.values())
+            return damaged + (self._dead_letters.forget(**names) if self._dead_letters is not None else 0)
+        return 0
 
     def close(self, timeout: float) -> int:
         """Flush, stop the thread and let go of the spool; what still waits stays on disk. How many still wait."""

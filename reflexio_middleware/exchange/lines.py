@@ -193,7 +193,7 @@ def encode_record(record: Record) -> bytes:
         return _line({"type": kind, **_told(record), "interactions": [_told(item) for item in record.interactions]})
     if isinstance(record, (Dismissal, JobRecord)):
         return _line({"type": kind, **_told(record)})
-    return _line({"type": kind, **record.model_dump(mode="json", warnings=False)})
+    return _line({"type": kind, **record.model_dump(mode="json", warnings=False, exclude={"support"})})
 
 
 def _told(record: TurnRecord | InteractionRecord | Dismissal | JobRecord) -> dict[str, Any]:

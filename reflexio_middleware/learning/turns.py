@@ -11,8 +11,8 @@ from reflexio_store.ids import place_of
 from reflexio_store.models import Evidence, Interaction, Request
 
 from .extractor import SessionView
-from .grammar import Grammar
-from .sentences import Sentence, without_leads
+from .grammar import Grammar, load_grammar
+from .sentences import MAX_CHARACTERS, Sentence, without_leads
 
 USER_ROLES: Final = frozenset({"user", "human", "customer", "client"})
 AGENT_ROLES: Final = frozenset({"assistant", "agent", "ai", "bot", "model"})
@@ -54,13 +54,20 @@ class Message:
 
 
 def messages_of(session: SessionView) -> list[Message]:
-    """The messages of a session in order; those of requests marked ``evaluation_only`` are left out."""
-    return [
-        Message(data.request, _place(interaction, index), interaction)
-        for data in session.requests
-        if not data.request.evaluation_only
-        for index, interaction in enumerate(data.interactions)
-    ]
+    """The messages of a session in order. Left out are requests marked ``evaluation_only``, and those in which the
+    user asks that they be not remembered."""
+    found: list[Message] = []
+    for data in session.requests:
+        messages = [Message(data.request, _place(item, index), item) for index, item in enumerate(data.interactions)]
+        if not data.request.evaluation_only and not any(_is_private(message) for message in messages):
+            found += messages
+    return found
+
+
+def _is_private(message: Message) -> bool:
+    """Whether the user asks in it that the turn be not remembered."""
+    text = message.interaction.content[:MAX_CHARACTERS].replace("\u2019", "'")
+    return message.by_user and load_grammar().guarded(text, "private")
 
 
 def _place(interaction: Interaction, index: int) -> int:

@@ -9,15 +9,17 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any, Generic, Literal, Protocol, TypeVar, runtime_checkable
+from typing import Any, Generic, Literal, NamedTuple, Protocol, TypeVar, runtime_checkable
 
 from .models import (
+    AgentPlaybook,
     ArmResult,
     Evidence,
     GetInteractionsRequest,
     GetRequestsRequest,
     GetRequestsResponse,
     GetSessionOutcomesRequest,
+    HistoryEntry,
     Interaction,
     Learning,
     LearningKind,
@@ -51,13 +53,20 @@ class Scored(Generic[L]):
 
 @dataclass(frozen=True, slots=True)
 class Receipt:
-    """What a delete removed: rows that were there and are gone."""
+    """What a delete removed: rows that were there and are gone.
+
+    Agent playbooks are ``retired`` when too few users support them after it; ``lowered`` ones lost support and stay.
+    ``spooled`` counts turns that waited to be stored, or had been set aside, and are gone, too.
+    """
 
     requests: int = 0
     interactions: int = 0
     profiles: int = 0
     user_playbooks: int = 0
     jobs: int = 0
+    agent_playbooks_retired: int = 0
+    agent_playbooks_lowered: int = 0
+    spooled: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -178,6 +187,44 @@ class Usage:
 
 
 @dataclass(frozen=True, slots=True)
+class Voice:
+    """A user playbook that may support an agent playbook; ``sameness`` is a digest of its words."""
+
+    playbook: UserPlaybook
+    sameness: str
+
+
+class Supporter(NamedTuple):
+    """A user playbook that an agent playbook rests on, and the digest of its words when it was noted."""
+
+    user_id: str
+    user_playbook_id: int
+    sameness: str
+
+
+@dataclass(frozen=True, slots=True)
+class Shared:
+    """An agent playbook (id 0: a new one) and what supports it. ``by_hand``: it was added or reworded by a person."""
+
+    playbook: AgentPlaybook
+    supporters: frozenset[Supporter]
+    by_hand: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Sharing:
+    """What became of agent playbooks: ``lowered`` lost support and stay, ``retired`` have too little of it now."""
+
+    added: int = 0
+    updated: int = 0
+    lowered: int = 0
+    retired: int = 0
+
+    def __add__(self, other: Sharing) -> Sharing:
+        return Sharing(*(getattr(self, name) + getattr(other, name) for name in self.__dataclass_fields__))
+
+
+@dataclass(frozen=True, slots=True)
 class Finding:
     """One line of a health check. ``level`` is ``ok``, ``warning`` or ``error``."""
 
@@ -189,12 +236,13 @@ class Finding:
 class Requests(Protocol):
     """The record of turns."""
 
-    def add_turns(self, turns: Sequence[TurnRecord], *, learn_after: float | None = 0.0) -> int:
+    def add_turns(self, turns: Sequence[TurnRecord], *, learn_after: float | None = 0.0, restore: bool = False) -> int:
         """Store turns in one transaction and return how many were new. A known request_id is left as it is.
 
         With ``learn_after`` (seconds), the job that learns from each turn's session falls due so long after this
         call (at once where the turn's options say ``force_extraction`` or ``session_finished``); None makes no job.
-        Turns without a user, or marked ``evaluation_only``, make none.
+        Turns without a user, or marked ``evaluation_only``, make none. A turn that was deleted after it was said (or
+        its session, or its user) is passed over, unless ``restore`` says that it is to be had again.
         """
         ...
 
@@ -339,6 +387,70 @@ class Promotions(Protocol):
         ...
 
 
+class Opting(Protocol):
+    """Who wants to be left alone."""
+
+    def opt_out(self, user_id: str) -> bool:
+        """Learn nothing more of a user, recall nothing personal, and let what they said support nothing that is
+        shared; False if it was so already. What was learned stays, until it is deleted."""
+        ...
+
+    def opt_in(self, user_id: str) -> bool:
+        """Learn of a user again; False if nothing stood against it."""
+        ...
+
+    def opted_out(self, user_id: str) -> bool:
+        """Whether a user opted out."""
+        ...
+
+
+class Histories(Protocol):
+    """What happened to learnings, and when they end."""
+
+    def history(
+        self, kind: LearningKind, *, user_id: str | None = None, learning_id: str | None = None, limit: int | None = 100
+    ) -> list[HistoryEntry]:
+        """What happened to profiles or user playbooks, the latest first.
+
+        It goes with the learning, and with the message that it came from: it does not keep what was forgotten.
+        """
+        ...
+
+    def purge_expired(self) -> int:
+        """Delete the profiles whose time to live is over; how many. Nothing that they had superseded comes back."""
+        ...
+
+
+class Agreements(Protocol):
+    """What users agree on: agent playbooks, and the user playbooks that each rests on."""
+
+    def voices(self, agent_version: str, *, most: int = 20_000) -> list[Voice]:
+        """The current user playbooks of a version that may support an agent playbook, the newest ``most`` of them.
+
+        Left out are those of nobody, of users who opted out, and those that rest on nothing but requests published
+        with ``skip_aggregation``.
+        """
+        ...
+
+    def shared(self, agent_version: str) -> list[Shared]:
+        """The agent playbooks of a version, of any status and approval, with what supports them."""
+        ...
+
+    def share(self, agent_version: str, rules: Sequence[Shared], *, least: int, approve: bool) -> Sharing:
+        """Note what agent playbooks of a version rest on now, in one transaction.
+
+        A supporter that was changed or deleted meanwhile does not count. A new rule that ``least`` users support is
+        stored, pending (approved where ``approve``). Known ones get the words given (and are pending again), unless
+        they were added or reworded by hand. Those that fewer users support, and those not named here, are retired:
+        archived, or deleted where nobody supports them any more.
+        """
+        ...
+
+    def promote_shared(self, from_version: str, to_version: str) -> int:
+        """Copy the approved agent playbooks of one version to another, with what they rest on; how many were new."""
+        ...
+
+
 class Jobs(Protocol):
     """Durable work with leases: at least once, so handlers are idempotent."""
 
@@ -442,7 +554,7 @@ class Reads(Protocol):
 
 
 @runtime_checkable
-class Store(Requests, Learnings, Promotions, Uses, Jobs, Reads, Moving, Protocol):
+class Store(Requests, Learnings, Promotions, Opting, Histories, Agreements, Uses, Jobs, Reads, Moving, Protocol):
     """A home of the record: requests, learnings and jobs behind one URL."""
 
     @property

@@ -16,7 +16,8 @@ from .conftest import Run
 def test_delete_session_of_one_user_leaves_the_other_one_alone(run: Run, url: str) -> None:
     """The receipt counts what is gone, with what was learned from it alone."""
     ran = run("delete", "session", "chat", "--user", "ann", "--yes", "--json", "--store", url)
-    assert ran.json == {"requests": 2, "interactions": 4, "profiles": 1, "user_playbooks": 1, "jobs": 1}
+    gone = {"requests": 2, "interactions": 4, "profiles": 1, "user_playbooks": 1, "jobs": 1}
+    assert ran.json == gone | {"agent_playbooks_retired": 0, "agent_playbooks_lowered": 0, "spooled": 0}
     assert [item["user_id"] for item in run("sessions", "--json", "--store", url).json["sessions"]] == ["bob"]
 
 

@@ -167,11 +167,15 @@ class UserPlaybook(_Playbook):
 
 
 class AgentPlaybook(_Playbook):
-    """A rule shared by all users of one ``agent_version``. It is recalled only once it is approved."""
+    """A rule shared by all users of one ``agent_version``. It is recalled only once it is approved.
+
+    ``support`` (*ours*, set on reading) is how many users said the same: 0 for one added by hand.
+    """
 
     agent_playbook_id: int = Field(default=0, ge=0)
     playbook_status: PlaybookStatus = PlaybookStatus.PENDING
     playbook_metadata: str = ""
+    support: int = Field(default=0, ge=0)
 
 
 Learning = UserProfile | UserPlaybook | AgentPlaybook

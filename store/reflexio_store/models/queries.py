@@ -7,8 +7,16 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field, model_validator
 
-from .interactions import Interaction, Session, Value
-from .learnings import AgentPlaybook, EntityType, PlaybookStatus, ProfileTimeToLive, Status, UserPlaybook, UserProfile
+from .interactions import Interaction, LearningKind, Session, Value
+from .learnings import (
+    AgentPlaybook,
+    EntityType,
+    PlaybookStatus,
+    ProfileTimeToLive,
+    Status,
+    UserPlaybook,
+    UserProfile,
+)
 from .publish import NonBlank, Source
 
 SearchMode = Literal["fts", "vector", "hybrid"]
@@ -253,3 +261,48 @@ class WhoAmIResponse(Value):
     storage_label: str = ""
     storage_configured: bool = True
     message: str = ""
+
+
+class AggregationResponse(Value):
+    """Answer of ``run_playbook_aggregation``. The counts are *ours*: agent playbooks that were added, changed, or
+    retired because too few users support them."""
+
+    success: bool = True
+    message: str = ""
+    added: int = 0
+    updated: int = 0
+    retired: int = 0
+
+
+class AggregationOperation(Value):
+    """Where an aggregation that was asked for stands; ``result`` holds its counts once it succeeded."""
+
+    operation_id: str
+    status: Literal["queued", "running", "retrying", "succeeded", "failed"]
+    attempts: int = 0
+    error: str = ""
+    result: dict[str, int] = Field(default_factory=dict)
+
+
+class HistoryEntry(Value):
+    """One thing that happened to a learning. ``at_us`` is in epoch microseconds.
+
+    ``action`` is ``added``, ``changed``, ``merged`` (it says what ``other_id`` says), ``superseded`` (``other_id``
+    took its place), ``restored``, ``expired``, ``deleted``, or a status it was given; ``content`` is what it said.
+    """
+
+    at_us: int
+    user_id: str
+    kind: LearningKind
+    learning_id: str
+    action: str
+    content: str = ""
+    other_id: str = ""
+    request_id: str = ""
+
+
+class ProfileChangeLogResponse(Value):
+    """Answer of ``get_profile_change_log``: the latest first."""
+
+    success: bool = True
+    profile_change_logs: list[HistoryEntry] = Field(default_factory=list)

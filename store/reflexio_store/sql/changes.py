@@ -2,23 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, Final
 
 from sqlalchemy import Connection, RowMapping, and_, select
 
 from reflexio_store.contract import Applied, Change
-from reflexio_store.models import Evidence, ProfileTimeToLive, Status, UserPlaybook, UserProfile
+from reflexio_store.models import Evidence, Status, UserPlaybook, UserProfile
 
 from .database import retried
+from .dialects import Dialect
 from .dismissals import is_dismissed
+from .expiry import ask_to_purge
 from .json_text import storable_json
 from .kinds import PROFILES, Kind, kind_named
-from .learning_rows import add_evidence, evidence_of, insert_rows, interaction_ids, named, rewrite_row
+from .learning_rows import add_evidence, evidence_of, insert_rows, interaction_ids, named, remove_evidence, rewrite_row
+from .opting import has_opted_out
 from .part import Part, chunks
-from .succession import settle, told_at
+from .sharing import playbooks_changed, reconcile
+from .succession import confirmed, merge, settle, told_at
 from .tables import INTERACTION
 
+MASKED: Final = "[redacted"
+"""What was masked before it was stored begins so: it is no value that could be learned."""
 _KEPT: Final = frozenset(
     {"user_id", "profile_id", "user_playbook_id", "created_at", "last_modified_timestamp", "evidence", "status"}
 )
@@ -39,11 +45,26 @@ class Changes(Part):
         """
         with self._database.write() as connection:
             self._database.dialect.hold(connection, [user_id])
+            if has_opted_out(connection, user_id):
+                return Applied(dropped=len(changes))
             stored = _stored_messages(connection, user_id, changes)
             applied = Applied()
             for change in changes:
                 applied += self._apply_one(connection, user_id, change, stored, status)
+            if applied.profiles_added or applied.profiles_updated:
+                profiles = [item.learning for item in changes if isinstance(item.learning, UserProfile)]
+                first = min((item.expiration_timestamp for item in profiles), default=None)
+                ask_to_purge(connection, self._database.dialect, first)
+            if applied.playbooks_added or applied.playbooks_updated or applied.retired:
+                self._note_playbooks(connection, user_id, changes)
             return applied
+
+    def _note_playbooks(self, connection: Connection, user_id: str, changes: Sequence[Change]) -> None:
+        """Let agent playbooks follow."""
+        dialect, now_us = self._database.dialect, self._clock()
+        reconcile(connection, dialect, user_id, now_us=now_us)
+        learnings = [change.learning for change in changes if isinstance(change.learning, UserPlaybook)]
+        playbooks_changed(connection, dialect, user_id, {item.agent_version for item in learnings}, now_us=now_us)
 
     def _apply_one(
         self, connection: Connection, user_id: str, change: Change, stored: set[Evidence], status: Status | None
@@ -55,7 +76,7 @@ class Changes(Part):
             return Applied(dropped=1)
         if change.action == "retire":
             return self._retire(connection, kind, user_id, change.learning_id, status)
-        if not isinstance(change.learning, kind.model):
+        if not isinstance(change.learning, kind.model) or MASKED in change.learning.content:
             return Applied(dropped=1)
         if change.action == "add":
             return self._add(connection, kind, user_id, change.learning, evidence, status)
@@ -77,6 +98,8 @@ class Changes(Part):
         for old in known:
             if old["status"] == status:
                 return self._confirm(connection, kind, old, evidence)
+        for old, heir in _merged(connection, kind, known) if status is None else ():
+            return self._confirm_merged(connection, kind, old, heir, evidence)
         repeated = status is None and _said_before(connection, kind, user_id, known, evidence)
         if repeated or is_dismissed(connection, kind, user_id, row["sameness"], evidence):
             return Applied()
@@ -84,11 +107,25 @@ class Changes(Part):
         name = str(row[kind.key])
         add_evidence(connection, dialect, kind, user_id, name, evidence)
         if kind.stamp not in learning.model_fields_set:  # the model's own is the time of this run
-            row[kind.stamp] = told_at(connection, kind, user_id, {name: 0})[name][0]
+            told = told_at(connection, kind, user_id, {name: 0})[name][0]
+            row = confirmed(row, told) if kind is PROFILES else {**row, kind.stamp: told}
+        if row.get("expiration_timestamp", self._now_seconds() + 1) <= self._now_seconds():
+            remove_evidence(connection, kind, user_id, [name])
+            return Applied()  # it was true for a time that has passed
         insert_rows(connection, dialect, kind, [row])
-        if status is None:
-            settle(connection, dialect, kind, row)
-        return _count(kind, "added")
+        merged = status is None and settle(connection, dialect, kind, row)
+        return _count(kind, "updated" if merged else "added")
+
+    def _confirm_merged(
+        self, connection: Connection, kind: Kind, old: RowMapping, heir: RowMapping, evidence: Sequence[Evidence]
+    ) -> Applied:
+        """More evidence of other words for what is current."""
+        dialect = self._database.dialect
+        new = add_evidence(connection, dialect, kind, old["user_id"], str(old[kind.key]), evidence)
+        if not new:
+            return Applied()
+        merge(connection, dialect, kind, old, heir)
+        return _count(kind, "updated")
 
     def _confirm(self, connection: Connection, kind: Kind, old: RowMapping, evidence: Sequence[Evidence]) -> Applied:
         dialect = self._database.dialect
@@ -113,9 +150,12 @@ class Changes(Part):
         if old is None or old["status"] != status:
             return Applied(dropped=1)
         dialect = self._database.dialect
-        new = add_evidence(connection, dialect, kind, user_id, str(old[kind.key]), evidence)
-        row = _with_origin(kind, {**old, **_wanted(learning)}, new)
+        row = {**old, **_wanted(learning)}
         row["sameness"] = kind.sameness(row)
+        if status is None and row["sameness"] != old["sameness"]:
+            _keep_old_words(connection, dialect, kind, old)
+        new = add_evidence(connection, dialect, kind, user_id, str(old[kind.key]), evidence)
+        row = _with_origin(kind, row, new)
         if row == dict(old):
             return Applied()
         row = self._refreshed(connection, kind, row)
@@ -140,9 +180,7 @@ class Changes(Part):
             return row
         name = str(row[kind.key])
         told = told_at(connection, kind, row["user_id"], {name: row[kind.stamp]})[name][0]
-        lives = ProfileTimeToLive(row["profile_time_to_live"]).seconds
-        expires = row["expiration_timestamp"] if lives is None else told + lives
-        return {**row, "last_modified_timestamp": told, "expiration_timestamp": expires}
+        return confirmed(row, told)
 
 
 def _given(change: Change) -> Sequence[Evidence]:
@@ -159,6 +197,28 @@ def _stored_messages(connection: Connection, user_id: str, changes: Iterable[Cha
         found = connection.execute(select(c.request_id, c.seq).where(which))
         stored.update(Evidence(request_id=name, interaction_index=place) for name, place in found)
     return stored
+
+
+def _merged(connection: Connection, kind: Kind, known: Sequence[RowMapping]) -> Iterator[tuple[RowMapping, RowMapping]]:
+    """Those of the rows that were merged into one that is current, with that one."""
+    for row in known:
+        if row["status"] == str(Status.MERGED):
+            heir = _named_row(connection, kind, row["user_id"], row["superseded_by"] or "")
+            if heir is not None and heir["status"] is None:
+                yield row, heir
+
+
+def _keep_old_words(connection: Connection, dialect: Dialect, kind: Kind, old: RowMapping) -> None:
+    """Let what a row said before stand in a row of its own, superseded, with the evidence that it rested on: when the
+    messages that changed it are deleted, it is current again."""
+    name = str(old[kind.key])
+    kept = {**old, kind.key: kind.new_key(), "status": str(Status.SUPERSEDED), "superseded_by": name}
+    evidence = evidence_of(connection, kind, old["user_id"], [name])[name]
+    if not evidence:
+        return
+    insert_rows(connection, dialect, kind, [kept])
+    add_evidence(connection, dialect, kind, old["user_id"], str(kept[kind.key]), evidence)
+    remove_evidence(connection, kind, old["user_id"], [name])
 
 
 def _named_row(connection: Connection, kind: Kind, user_id: str, learning_id: str) -> RowMapping | None:

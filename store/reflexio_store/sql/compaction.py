@@ -91,6 +91,7 @@ class Compaction(Part):
             for index in self._owed():
                 while not self._compact_more(index):
                     self._hurry.wait(_PAUSE)
+            self._database.scrub()
         except ReflexioError:  # closed, or locked for long: what is owed stays noted
             return
 

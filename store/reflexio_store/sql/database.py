@@ -82,6 +82,11 @@ class Database:
             with turn, self._engines.writer.begin() as connection:
                 yield connection
 
+    def scrub(self) -> None:
+        """After a delete: make away with what files beside the tables still hold of it."""
+        with self._entered(), self._writing:
+            self.dialect.scrub(self._engines)
+
     @contextmanager
     def upgrade(self) -> Iterator[Connection]:
         """A transaction that may change the schema, alone among all processes."""

@@ -9,6 +9,7 @@ from __future__ import annotations
 import time
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
+from typing import Literal
 
 from sqlalchemy import ColumnElement, Connection, Row, Select, Table, and_, delete, func, select, true
 
@@ -18,9 +19,12 @@ from .compaction import COMPACT, Compaction
 from .database import retried
 from .dialects import TextIndexName
 from .dismissals import drop_dismissals
+from .erasure import note_requests, note_sessions, note_user
+from .history import forget_history_of_requests
 from .kinds import PROFILES, USER_PLAYBOOKS
 from .learning_rows import remove_rows
 from .part import chunks
+from .sharing import reconcile
 from .tables import EVIDENCE, INTERACTION, JOB, REQUEST, SESSION
 from .traces import forget_message, forget_requests, mend_sessions
 from .usage import forget_user
@@ -29,6 +33,8 @@ from .uses import note_shown_again
 _AT_ONCE = 100  # requests in a transaction
 _PAUSE = 0.01  # seconds; a writer that waits looks again more often than that
 
+Deleted = Literal["request", "session", "user"]
+"""What is deleted; turns of it that still wait somewhere are refused from then on."""
 _NAMES = select(REQUEST.c.user_id, REQUEST.c.request_id, REQUEST.c.session_id)
 _OF_SESSIONS = _NAMES.join(
     SESSION, and_(SESSION.c.user_id == REQUEST.c.user_id, SESSION.c.session_id == REQUEST.c.session_id)
@@ -42,7 +48,7 @@ class Forgetting(Compaction):
         """Delete one message of a user, and the learnings that rested on it alone. A request that has no message left
         goes, too."""
         receipt = self._forget_message(user_id, interaction_id)
-        self._go_on_compacting()
+        self._clean_up()
         return receipt
 
     @retried
@@ -58,11 +64,12 @@ class Forgetting(Compaction):
             of_request = and_(c.user_id == user_id, c.request_id == request_id)
             if connection.execute(select(func.count()).where(of_request)).scalar_one() == 1:
                 one = _NAMES.where(REQUEST.c.user_id == user_id, REQUEST.c.request_id == request_id)
-                return self._forget(connection, connection.execute(one).all())
+                return self._forget(connection, connection.execute(one).all(), "request")
             profiles, playbooks = forget_message(connection, self._database.dialect, user_id, request_id, place)
             connection.execute(delete(INTERACTION).where(of_request, c.seq == place))
             note_shown_again(connection, self._database.dialect, user_id, request_id)
             receipt = Receipt(interactions=1, profiles=profiles, user_playbooks=playbooks)
+            receipt = _sum(receipt, self._unshare(connection, user_id))
             self._compact(connection, _touched(receipt))
             return receipt
 
@@ -70,35 +77,44 @@ class Forgetting(Compaction):
         """Delete requests (all of them, or of the user, where ``request_ids`` is None), and the learnings that rested
         on them alone."""
         if request_ids is None:
-            receipt = self._forget_sessions(_owned_by(SESSION, user_id))
-            self._go_on_compacting()
+            receipt = self._forget_sessions(_owned_by(SESSION, user_id), "session")
+            self._clean_up()
             return receipt
         receipt = Receipt()
         for part in chunks(list(dict.fromkeys(request_ids)), _AT_ONCE):
             if receipt.requests:
                 time.sleep(_PAUSE)
             which = _NAMES.where(REQUEST.c.request_id.in_(part), _owned_by(REQUEST, user_id))
-            receipt = _sum(receipt, self._forget_named(which)[0])
-        self._go_on_compacting()
+            receipt = _sum(receipt, self._forget_named(which, "request")[0])
+        self._clean_up()
         return receipt
 
     def delete_session(self, session_id: str, *, user_id: str | None = None) -> Receipt:
         """Delete a session (of one user where one is given), and the learnings that rested on it alone."""
-        receipt = self._forget_sessions(and_(SESSION.c.session_id == session_id, _owned_by(SESSION, user_id)))
-        self._go_on_compacting()
+        which = and_(SESSION.c.session_id == session_id, _owned_by(SESSION, user_id))
+        receipt = self._forget_sessions(which, "session")
+        self._clean_up()
         return receipt
 
     def delete_user(self, user_id: str) -> Receipt:
         """Delete everything held on one user, also what was added by hand."""
-        receipt = _sum(self._forget_sessions(SESSION.c.user_id == user_id), self._forget_the_rest(user_id))
-        self._go_on_compacting()
+        with self._database.write() as connection:  # first, so that nothing of it is stored meanwhile
+            note_user(connection, self._database.dialect, user_id, now_us=self._clock())
+        receipt = _sum(self._forget_sessions(SESSION.c.user_id == user_id, "user"), self._forget_the_rest(user_id))
+        self._clean_up()
         return receipt
+
+    def _clean_up(self) -> None:
+        self._go_on_compacting()
+        self._database.scrub()
 
     @retried
     def _forget_the_rest(self, user_id: str) -> Receipt:
         with self._database.write() as connection:
             self._database.dialect.hold(connection, [user_id])
-            receipt = self._forget(connection, connection.execute(_NAMES.where(REQUEST.c.user_id == user_id)).all())
+            receipt = self._forget(
+                connection, connection.execute(_NAMES.where(REQUEST.c.user_id == user_id)).all(), "user"
+            )
             profiles, playbooks = (
                 remove_rows(connection, self._database.dialect, kind, kind.column("user_id") == user_id)
                 for kind in (PROFILES, USER_PLAYBOOKS)
@@ -106,49 +122,62 @@ class Forgetting(Compaction):
             connection.execute(delete(EVIDENCE).where(EVIDENCE.c.user_id == user_id))
             drop_dismissals(connection, user_id)
             forget_user(connection, self._database.dialect, user_id)
+            forget_history_of_requests(connection, user_id)
             jobs = connection.execute(delete(JOB).where(JOB.c.user_id == user_id, JOB.c.kind != COMPACT)).rowcount
             receipt = _sum(receipt, Receipt(profiles=profiles, user_playbooks=playbooks, jobs=jobs))
+            receipt = _sum(receipt, self._unshare(connection, user_id))
             self._compact(connection, _touched(receipt))
             self._database.dialect.forget_hold(connection, user_id)
         return receipt
 
-    def _forget_sessions(self, which: ColumnElement[bool]) -> Receipt:
+    def _forget_sessions(self, which: ColumnElement[bool], deleted: Deleted) -> Receipt:
         receipt = Receipt()
         more = True
         while more:
-            some, more = self._forget_named(_OF_SESSIONS.where(which).limit(_AT_ONCE))
+            some, more = self._forget_named(_OF_SESSIONS.where(which).limit(_AT_ONCE), deleted)
             receipt = _sum(receipt, some)
             if more:
                 time.sleep(_PAUSE)
         return receipt
 
     @retried
-    def _forget_named(self, names: Select[str, str, str]) -> tuple[Receipt, bool]:
+    def _forget_named(self, names: Select[str, str, str], deleted: Deleted) -> tuple[Receipt, bool]:
         """Forget the requests that a statement names, in one transaction; and whether it names as many as may be."""
         with self._database.write() as connection:
             found = connection.execute(names).all()
-            return self._forget(connection, found), len(found) == _AT_ONCE
+            return self._forget(connection, found, deleted), len(found) == _AT_ONCE
 
-    def _forget(self, connection: Connection, found: Iterable[Row[str, str, str]]) -> Receipt:
+    def _forget(self, connection: Connection, found: Iterable[Row[str, str, str]], deleted: Deleted) -> Receipt:
         """Delete requests by user, id and session, and begin to compact what they were in."""
+        dialect, now_us = self._database.dialect, self._clock()
         by_user: dict[str, dict[str, str]] = defaultdict(dict)
         for user_id, request_id, session_id in found:
             by_user[user_id][request_id] = session_id
         self._database.dialect.hold(connection, by_user)
         receipt = Receipt()
         for user_id, requests in by_user.items():
+            if deleted == "request":
+                note_requests(connection, dialect, user_id, requests, now_us=now_us)
+            elif deleted == "session":
+                note_sessions(connection, dialect, user_id, set(requests.values()), now_us=now_us)
             for part in chunks(list(requests)):
                 receipt = _sum(receipt, forget_requests(connection, self._database.dialect, user_id, part))
             receipt = _sum(receipt, Receipt(jobs=mend_sessions(connection, user_id, sorted(set(requests.values())))))
+            receipt = _sum(receipt, self._unshare(connection, user_id))
         self._compact(connection, _touched(receipt))
         return receipt
+
+    def _unshare(self, connection: Connection, user_id: str) -> Receipt:
+        """Take away what user playbooks that are gone gave to agent playbooks."""
+        lost = reconcile(connection, self._database.dialect, user_id, now_us=self._clock())
+        return Receipt(agent_playbooks_retired=lost.retired, agent_playbooks_lowered=lost.lowered)
 
 
 def _touched(receipt: Receipt) -> Iterable[TextIndexName]:
     """The indexes from which something was dropped."""
     if receipt.interactions:
         yield "interaction"
-    if receipt.profiles or receipt.user_playbooks:
+    if receipt.profiles or receipt.user_playbooks or receipt.agent_playbooks_retired:
         yield "learning"
 
 

@@ -32,6 +32,8 @@ class Health(JobQueue):
         """Rows by what they are; see the contract."""
         with self._database.read() as connection:
             counts = {name: _count(connection, table) for name, table in _COUNTED.items()}
+            over = select(func.count()).where(PROFILE.c.expiration_timestamp <= self._now_seconds())
+            counts["profiles"] -= connection.execute(over).scalar_one()
             done = connection.execute(select(func.count()).where(JOB.c.state == "done")).scalar_one()
         return counts | self.backlog() | {"jobs_done": int(done)}
 

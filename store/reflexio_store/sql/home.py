@@ -7,16 +7,20 @@ from .database import Database
 from .dialects import Dialect
 from .dialects.sqlite import SqliteDialect
 from .dialects.sqlite_url import parse_sqlite_url
+from .expiry import Expiry
 from .forgetting import Forgetting
 from .health import Health
+from .history import History
 from .interactions import Interactions
 from .learnings import LearningRecords
 from .listing import Listing
 from .moving import Records
+from .opting import Opting
 from .part import Clock, system_clock
 from .promotion import Promotion
 from .schema import ensure_schema
 from .search import LearningSearch
+from .sharing import SharingRecords
 from .unread import Unread
 from .usage import UsageRecords
 from .uses import Uses
@@ -31,6 +35,10 @@ class SqlStore(
     LearningSearch,
     Changes,
     Promotion,
+    History,
+    Expiry,
+    SharingRecords,
+    Opting,
     Uses,
     Health,
     Unread,

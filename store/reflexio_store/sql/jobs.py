@@ -31,6 +31,10 @@ from .tables import JOB, UNLEARNED
 
 LEARN: Final = "learn"
 """The kind of the job that learns from a session; its key is the session_id."""
+AGGREGATE: Final = "aggregate"
+"""The kind of the job that looks for what users agree on; its key is the agent_version, its user nobody."""
+PURGE: Final = "purge"
+"""The kind of the job that deletes what has expired; there is one, of nobody."""
 
 OPEN: Final = ("ready", "running", "dead")
 """States of a job that is not done."""

@@ -19,6 +19,9 @@ from .json_text import storable_json
 from .tables import AGENT_PLAYBOOK, PROFILE, USER_PLAYBOOK
 from .words import count_words, index_words, scope_token
 
+NOT_GIVEN: Final = frozenset({"needs", "wording"})
+"""Columns that a home fills by itself: no learning says them."""
+_INTERNAL = NOT_GIVEN | {"sameness"}
 _LARGEST = 2**63 - 1
 _MOST_DIGITS = 19
 _SPACE = re.compile(r"\s+")
@@ -68,7 +71,7 @@ class Kind:
             InvalidInputError: It holds a value that JSON has no form for.
         """
         try:
-            values = learning.model_dump(mode="json", exclude={"evidence"})
+            values = learning.model_dump(mode="json", exclude={"evidence", "support"})
         except PydanticSerializationError as error:
             problem = (self.name, "holds a value that JSON has no form for, or text that UTF-8 has none for")
             raise InvalidInputError("The learning was not stored", [problem]) from error
@@ -78,8 +81,7 @@ class Kind:
 
     def value(self, row: RowMapping, evidence: list[Evidence]) -> Learning:
         """The learning that a row and its evidence are."""
-        values = dict(row)
-        del values["sameness"]
+        values = {name: value for name, value in row.items() if name not in _INTERNAL}
         return self.model.model_validate({**values, "evidence": evidence} if self.personal else values)
 
     def sameness(self, values: dict[str, Any]) -> str:

@@ -16,6 +16,7 @@ from sqlalchemy import (
     delete,
     exists,
     false,
+    func,
     insert,
     or_,
     select,
@@ -26,11 +27,12 @@ from reflexio_store.ids import interaction_id
 from reflexio_store.models import Evidence, Learning, LearningQuery, Status
 
 from .dialects import Dialect
+from .history import forget_history, note, note_change
 from .kinds import PROFILES, Kind
 from .part import among, chunks, seconds_from
-from .tables import EVIDENCE
+from .tables import EVIDENCE, SUPPORT
 
-_e = EVIDENCE.c
+_e, _s = EVIDENCE.c, SUPPORT.c
 _EQUAL = ("user_id", "agent_version", "playbook_name", "source", "profile_time_to_live")
 
 
@@ -38,6 +40,8 @@ def insert_rows(connection: Connection, dialect: Dialect, kind: Kind, rows: Sequ
     """Store new rows and their full text."""
     if rows:
         connection.execute(insert(kind.table), list(rows))
+        if kind.personal:
+            note(connection, kind, "added", [row for row in rows if row["status"] is None])
         dialect.text.put(connection, "learning", [kind.document(row) for row in rows])
 
 
@@ -46,13 +50,14 @@ def rewrite_row(
 ) -> None:
     """Put new values in the place of a row; ``new`` is the whole row."""
     connection.execute(update(kind.table).where(_same_row(kind, old)).values(new))
+    note_change(connection, kind, old, new)
     if kind.document(new) != kind.document(old):
         dialect.text.drop(connection, "learning", [kind.document_key(old)])
         dialect.text.put(connection, "learning", [kind.document(new)])
 
 
 def remove_rows(connection: Connection, dialect: Dialect, kind: Kind, which: ColumnElement[bool]) -> int:
-    """Delete rows with their evidence and full text; how many there were."""
+    """Delete rows with their evidence, history and full text; how many there were."""
     owner, key = kind.column(kind.owner), kind.column(kind.key)
     found = connection.execute(select(owner, key).where(which)).mappings().all()
     if not found:
@@ -64,6 +69,11 @@ def remove_rows(connection: Connection, dialect: Dialect, kind: Kind, which: Col
             by_user[row[kind.owner]].append(str(row[kind.key]))
         for user_id, ids in by_user.items():
             remove_evidence(connection, kind, user_id, ids)
+            forget_history(connection, user_id, kind, ids)
+    else:
+        for row in found:
+            this = and_(_s.agent_version == row[kind.owner], _s.agent_playbook_id == row[kind.key])
+            connection.execute(delete(SUPPORT).where(this))
     return connection.execute(delete(kind.table).where(which)).rowcount
 
 
@@ -110,7 +120,10 @@ def interaction_ids(evidence: Iterable[Evidence]) -> list[int]:
 def values_of(connection: Connection, kind: Kind, rows: Sequence[RowMapping]) -> list[Learning]:
     """The learnings that rows hold, with their evidence, in order; however many users they are of."""
     if not kind.personal:
-        return [kind.value(row, []) for row in rows]
+        support = _support(connection, rows)
+        values = [kind.value(row, []) for row in rows]
+        counts = [support.get((row["agent_version"], row[kind.key]), 0) for row in rows]
+        return [value.model_copy(update={"support": count}) for value, count in zip(values, counts, strict=True)]
     keys = [(row[kind.owner], str(row[kind.key])) for row in rows]
     found: dict[tuple[str, str], list[Evidence]] = defaultdict(list)
     places = select(_e.user_id, _e.learning_id, _e.request_id, _e.interaction_index).where(_e.kind == kind.name)
@@ -119,6 +132,20 @@ def values_of(connection: Connection, kind: Kind, rows: Sequence[RowMapping]) ->
         for user_id, learning_id, request_id, index in connection.execute(statement):
             found[user_id, learning_id].append(Evidence(request_id=request_id, interaction_index=index))
     return [kind.value(row, found[key]) for row, key in zip(rows, keys, strict=True)]
+
+
+def _support(connection: Connection, rows: Sequence[RowMapping]) -> dict[tuple[str, int], int]:
+    """How many users support agent playbooks, by version and id."""
+    by_version: dict[str, list[int]] = defaultdict(list)
+    for row in rows:
+        by_version[row["agent_version"]].append(row["agent_playbook_id"])
+    found: dict[tuple[str, int], int] = {}
+    for version, keys in by_version.items():
+        for part in chunks(keys):
+            which = and_(_s.agent_version == version, _s.agent_playbook_id.in_(part))
+            users = select(_s.agent_playbook_id, func.count(_s.user_id.distinct())).where(which)
+            found |= {(version, key): count for key, count in connection.execute(users.group_by(_s.agent_playbook_id))}
+    return found
 
 
 def named(kind: Kind, ids: Iterable[str], user_id: str | None = None) -> ColumnElement[bool]:

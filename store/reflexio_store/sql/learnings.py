@@ -16,7 +16,8 @@ from reflexio_store.models import AgentPlaybook, Evidence, Learning, LearningKin
 from .compaction import Compaction
 from .database import retried
 from .dismissals import dismiss
-from .kinds import KINDS, Kind, kind_named, kind_of
+from .expiry import ask_to_purge
+from .kinds import KINDS, PROFILES, USER_PLAYBOOKS, Kind, kind_named, kind_of
 from .learning_rows import (
     add_evidence,
     insert_rows,
@@ -28,7 +29,8 @@ from .learning_rows import (
     values_of,
 )
 from .part import chunks
-from .succession import forget_rows
+from .sharing import playbooks_changed, reconcile
+from .succession import forget_rows, merged_into
 
 _FIXED: Final = frozenset({"user_id", "profile_id", "user_playbook_id", "agent_playbook_id"})
 _LIFETIME: Final = frozenset({"content", "profile_time_to_live", "last_modified_timestamp"})
@@ -70,7 +72,21 @@ class LearningRecords(Compaction):
             self._database.dialect.hold(connection, {item.owner for item in placed})
             for kind in KINDS.values():
                 self._store(connection, kind, [item for item in placed if item.kind is kind])
+            self._let_follow(connection, placed)
         return [item.id for item in placed]
+
+    def _let_follow(self, connection: Connection, placed: Sequence[_Placed]) -> None:
+        """Let agent playbooks follow the user playbooks that were put down, and profiles end at their time."""
+        dialect, now_us = self._database.dialect, self._clock()
+        ends = [item.row["expiration_timestamp"] for item in placed if item.kind is PROFILES]
+        ask_to_purge(connection, dialect, min(ends, default=None))
+        versions: dict[str, set[str]] = defaultdict(set)
+        for item in placed:
+            if item.kind is USER_PLAYBOOKS:
+                versions[item.row["user_id"]].add(item.row["agent_version"])
+        for user_id, names in versions.items():
+            reconcile(connection, dialect, user_id, now_us=now_us)
+            playbooks_changed(connection, dialect, user_id, names, now_us=now_us)
 
     def _store(self, connection: Connection, kind: Kind, placed: Sequence[_Placed]) -> None:
         dialect = self._database.dialect
@@ -122,6 +138,9 @@ class LearningRecords(Compaction):
             if "evidence" in fields and not isinstance(new, AgentPlaybook):
                 remove_evidence(connection, which, old["user_id"], [learning_id])
                 add_evidence(connection, dialect, which, old["user_id"], learning_id, new.evidence)
+            if which is USER_PLAYBOOKS:
+                reconcile(connection, dialect, old["user_id"], now_us=self._clock())
+                playbooks_changed(connection, dialect, old["user_id"], {row["agent_version"]}, now_us=self._clock())
             return True
 
     def _held(self, connection: Connection, kind: Kind, learning_id: str, user_id: str | None) -> RowMapping | None:
@@ -158,9 +177,18 @@ class LearningRecords(Compaction):
         with self._dropping("learning") as connection:
             owners = [select(which.column(which.owner)).where(condition).distinct() for condition in conditions]
             dialect.hold(connection, {owner for found in owners for owner in connection.execute(found).scalars()})
+            conditions += [
+                named(which, ids, owner)
+                for condition in tuple(conditions)
+                for owner, merged in merged_into(connection, which, condition).items()
+                for ids in chunks(merged)
+            ]
             for condition in conditions:
                 dismiss(connection, dialect, which, condition)
-            return sum(forget_rows(connection, dialect, which, condition) for condition in conditions)
+            count = sum(forget_rows(connection, dialect, which, condition) for condition in conditions)
+            if which is USER_PLAYBOOKS:
+                reconcile(connection, dialect, user_id, now_us=self._clock())
+            return count
 
 
 def _placed(learning: Learning) -> _Placed:

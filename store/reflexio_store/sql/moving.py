@@ -19,7 +19,7 @@ from reflexio_store.models import Evidence, Learning
 from reflexio_store.moving import Dismissal, JobRecord, Record, RecordKind, RecordPage, Stored, record_kind
 from reflexio_store.records import InteractionRecord, TurnRecord
 
-from .kinds import Kind, kind_named
+from .kinds import NOT_GIVEN, Kind, kind_named
 from .learning_rows import insert_rows, named, remove_rows, values_of
 from .part import among
 from .requests import Turns
@@ -97,7 +97,7 @@ class Records(Turns):
             return self._put_learnings(connection, kind_named(kind), records)
 
     def _put_turns(self, turns: Sequence[TurnRecord]) -> Stored:
-        new = self.add_turns(turns, learn_after=None)
+        new = self.add_turns(turns, learn_after=None, restore=True)
         if new == len(turns):
             return Stored(new=new)
         with self._database.read() as connection:
@@ -222,7 +222,8 @@ def _learnings_here(connection: Connection, kind: Kind, keys: Iterable[Name]) ->
     for some in among(owner, key, keys):
         rows = connection.execute(select(kind.table).where(some)).mappings().all()
         for row, value in zip(rows, values_of(connection, kind, rows), strict=True):
-            here[row[kind.owner], row[kind.key]] = dict(row), list(getattr(value, "evidence", ()))
+            given = {name: item for name, item in row.items() if name not in NOT_GIVEN}
+            here[row[kind.owner], row[kind.key]] = given, list(getattr(value, "evidence", ()))
     return here
 
 

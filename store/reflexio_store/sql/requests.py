@@ -15,6 +15,7 @@ from reflexio_store.errors import InvalidInputError
 from reflexio_store.records import TurnRecord
 
 from .database import retried
+from .erasure import not_erased
 from .jobs import ask_to_learn
 from .part import Part
 from .rows import interaction_rows, request_row, storable
@@ -25,23 +26,24 @@ from .uses import note_shown
 class Turns(Part):
     """The part of a home that stores turns."""
 
-    def add_turns(self, turns: Sequence[TurnRecord], *, learn_after: float | None = 0.0) -> int:
+    def add_turns(self, turns: Sequence[TurnRecord], *, learn_after: float | None = 0.0, restore: bool = False) -> int:
         """Store turns in one transaction and return how many were new; see the contract."""
         if not turns:
             return 0
         try:
-            return self._add_all(turns, learn_after)
+            return self._add_all(turns, learn_after, restore)
         except InvalidInputError:  # rare, hence not looked for beforehand: one bad text must not stop its neighbours
-            return self._add_all([storable(turn) for turn in turns], learn_after)
+            return self._add_all([storable(turn) for turn in turns], learn_after, restore)
 
     @retried
-    def _add_all(self, turns: Sequence[TurnRecord], learn_after: float | None) -> int:
+    def _add_all(self, turns: Sequence[TurnRecord], learn_after: float | None, restore: bool) -> int:
         named: dict[tuple[str, str], TurnRecord] = {}
         for turn in turns:
             named.setdefault((turn.user_id, turn.request_id), turn)
         dialect = self._database.dialect
         with self._database.write() as connection:
-            stored = dialect.insert_new(connection, REQUEST, [request_row(turn) for turn in named.values()])
+            wanted = list(named.values()) if restore else not_erased(connection, list(named.values()))
+            stored = dialect.insert_new(connection, REQUEST, [request_row(turn) for turn in wanted]) if wanted else []
             new = [named[key] for key in stored]
             if not new:
                 return 0

@@ -21,7 +21,7 @@ from .database import Database
 if TYPE_CHECKING:
     from alembic.runtime.migration import MigrationContext, MigrationStep
 
-REVISIONS: Final = ("0001", "0002", "0003")
+REVISIONS: Final = ("0001", "0002", "0003", "0004")
 """Every revision that this release knows, oldest first; the last is the head."""
 VERSION_TABLE: Final = "reflexio_alembic_version"
 

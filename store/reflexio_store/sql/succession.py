@@ -1,4 +1,8 @@
-"""Which learning of a slot is current: the one told last, in whatever order they were learned.
+"""Which of several learnings is current, in whatever order they were learned.
+
+Of the values of one slot, and of what contradicts each other, the one told last. Of what says the same in other words
+the one learned first, so that what is recalled keeps its wording; the others are merged into it: they keep their own
+evidence, and take its place when its own is gone.
 
 When a learning was told is when its newest message was; what has no message in the record goes by its own stamp, and
 so does what was changed by hand since.
@@ -12,10 +16,11 @@ from typing import Any, Final
 
 from sqlalchemy import ColumnElement, Connection, RowMapping, and_, select
 
-from reflexio_store.models import Status
+from reflexio_store.models import ProfileTimeToLive, Status
 
 from .dialects import Dialect
-from .kinds import Kind
+from .kinds import PROFILES, Kind
+from .kinship import kin_of
 from .learning_rows import evidence_of, named, remove_rows, rewrite_row
 from .part import SECOND_US, chunks
 from .tables import EVIDENCE, REQUEST
@@ -42,11 +47,28 @@ def told_at(connection: Connection, kind: Kind, user_id: str, stamps: Mapping[st
     return {name: (max(stamps[name], told[name][0] // SECOND_US), *told[name]) for name in stamps}
 
 
-def settle(connection: Connection, dialect: Dialect, kind: Kind, row: RowMapping | dict[str, Any]) -> None:
-    """Let a current row, stored with its evidence, supersede what its slots held before, or be superseded by it."""
+def settle(connection: Connection, dialect: Dialect, kind: Kind, row: RowMapping | dict[str, Any]) -> bool:
+    """Let a current row, stored with its evidence, find its place among the others; True if it is merged into one."""
+    kin = kin_of(connection, kind, row)
+    for other in (*kin["same"], *kin["wider"]):
+        merge(connection, dialect, kind, row, other)
+        return True
+    for other in kin["narrower"]:
+        merge(connection, dialect, kind, other, row)
     rivals = _rivals(connection, dialect, kind, row)
-    if not rivals:
-        return
+    rivals |= {str(other[kind.key]): other for other in kin["opposed"]}
+    if rivals:
+        _let_newest_stand(connection, dialect, kind, row, rivals)
+    return False
+
+
+def _let_newest_stand(
+    connection: Connection,
+    dialect: Dialect,
+    kind: Kind,
+    row: RowMapping | dict[str, Any],
+    rivals: Mapping[str, RowMapping],
+) -> None:
     name = str(row[kind.key])
     stamps = {key: rival[kind.stamp] for key, rival in rivals.items()} | {name: row[kind.stamp]}
     told = told_at(connection, kind, row["user_id"], stamps)
@@ -56,6 +78,43 @@ def settle(connection: Connection, dialect: Dialect, kind: Kind, row: RowMapping
         return
     for rival in rivals.values():
         rewrite_row(connection, dialect, kind, rival, {**rival, **_superseded(name)})
+
+
+def merge(
+    connection: Connection,
+    dialect: Dialect,
+    kind: Kind,
+    row: RowMapping | dict[str, Any],
+    into: RowMapping | dict[str, Any],
+) -> None:
+    """Let a row be another way to say what the row ``into`` says, and confirm that."""
+    merged = {"status": str(Status.MERGED), "superseded_by": str(into[kind.key])}
+    if row["status"] != merged["status"] or row["superseded_by"] != merged["superseded_by"]:
+        rewrite_row(connection, dialect, kind, row, {**row, **merged})
+    name = str(row[kind.key])
+    told = told_at(connection, kind, row["user_id"], {name: row[kind.stamp]})[name][0]
+    if kind is PROFILES and told > into[kind.stamp]:
+        rewrite_row(connection, dialect, kind, into, confirmed(into, told))
+
+
+def confirmed(row: RowMapping | dict[str, Any], told: int) -> dict[str, Any]:
+    """A profile as it is when it was told (again) at a time (epoch seconds): its time to live begins anew."""
+    lives = ProfileTimeToLive(row["profile_time_to_live"]).seconds
+    expires = row["expiration_timestamp"] if lives is None else told + lives
+    return {**row, "last_modified_timestamp": told, "expiration_timestamp": expires}
+
+
+def merged_into(connection: Connection, kind: Kind, which: ColumnElement[bool]) -> dict[str, list[str]]:
+    """The ids of rows that say what some rows say in other words, by user."""
+    found: dict[str, list[str]] = defaultdict(list)
+    if not kind.personal:
+        return found
+    heirs = select(kind.column("user_id"), kind.column(kind.key)).where(which)
+    for user_id, key in connection.execute(heirs).all():
+        owned = and_(kind.column("user_id") == user_id, kind.column("superseded_by") == str(key))
+        merged = select(kind.column(kind.key)).where(owned, kind.column("status") == str(Status.MERGED))
+        found[user_id] += [str(name) for name in connection.execute(merged).scalars()]
+    return found
 
 
 def forget_rows(connection: Connection, dialect: Dialect, kind: Kind, which: ColumnElement[bool]) -> int:
@@ -93,7 +152,7 @@ def _orphans(connection: Connection, kind: Kind, user_id: str, gone: Sequence[st
     found: list[RowMapping] = []
     for part in chunks(gone):
         theirs = and_(kind.column("user_id") == user_id, kind.column("superseded_by").in_(part))
-        superseded = kind.column("status") == str(Status.SUPERSEDED)
+        superseded = kind.column("status").in_([str(Status.SUPERSEDED), str(Status.MERGED)])
         found += connection.execute(select(kind.table).where(theirs, superseded)).mappings().all()
     founded = evidence_of(connection, kind, user_id, [str(row[kind.key]) for row in found])
     return [row for row in found if str(row[kind.key]) in founded]

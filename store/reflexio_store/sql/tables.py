@@ -167,7 +167,11 @@ class UserPlaybookRow(Row, table=True):
 
 
 class AgentPlaybookRow(Row, table=True):
-    """A rule shared by all users of an agent version; it has no user, so the version stands first in its key."""
+    """A rule shared by all users of an agent version; it has no user, so the version stands first in its key.
+
+    ``needs`` is how many users must support it for it to stay (0: it was added by hand), and ``wording`` the
+    ``sameness`` of the words that were made for it (another ``sameness``: somebody reworded it).
+    """
 
     __tablename__ = "reflexio_agent_playbook"
     __table_args__ = (Index("ix_reflexio_agent_playbook_id", "agent_playbook_id"),)
@@ -184,6 +188,55 @@ class AgentPlaybookRow(Row, table=True):
     tags: list[str] | None = Field(default=None, sa_type=JSON)
     playbook_status: str
     playbook_metadata: str
+    needs: int = Field(default=0, sa_column_kwargs={"server_default": "0"})
+    wording: str = Field(default="", sa_column_kwargs={"server_default": text("''")})
+
+
+class SupportRow(Row, table=True):
+    """One user playbook that an agent playbook rests on, as its words were then (see ``sameness`` of a profile)."""
+
+    __tablename__ = "reflexio_support"
+    __table_args__ = (Index("ix_reflexio_support_user", "user_id", "user_playbook_id"),)
+    agent_version: str = Field(primary_key=True)
+    agent_playbook_id: int = Field(primary_key=True, sa_type=BigInteger, sa_column_kwargs={"autoincrement": False})
+    user_id: str = Field(primary_key=True)
+    user_playbook_id: int = Field(primary_key=True, sa_type=BigInteger, sa_column_kwargs={"autoincrement": False})
+    sameness: str
+
+
+class HistoryRow(Row, table=True):
+    """One thing that happened to a learning; ``other_id`` is the one that took its place."""
+
+    __tablename__ = "reflexio_history"
+    __table_args__ = (
+        Index("ix_reflexio_history_learning", "user_id", "kind", "learning_id"),
+        Index("ix_reflexio_history_request", "user_id", "request_id"),
+    )
+    user_id: str = Field(primary_key=True)
+    entry_id: str = Field(primary_key=True)
+    at_us: int = Field(sa_type=BigInteger)
+    kind: str
+    learning_id: str
+    action: str
+    content: str
+    other_id: str
+    request_id: str
+
+
+class ErasedRow(Row, table=True):
+    """What was deleted, as a digest: a turn of it that was said before ``at_us`` is not stored (again)."""
+
+    __tablename__ = "reflexio_erased"
+    digest: str = Field(primary_key=True)
+    at_us: int = Field(sa_type=BigInteger)
+
+
+class OptOutRow(Row, table=True):
+    """A user of whom nothing is to be learned or recalled."""
+
+    __tablename__ = "reflexio_opt_out"
+    user_id: str = Field(primary_key=True)
+    at_us: int = Field(sa_type=BigInteger)
 
 
 class EvidenceRow(Row, table=True):
@@ -333,6 +386,10 @@ USER_PLAYBOOK = _table(UserPlaybookRow)
 AGENT_PLAYBOOK = _table(AgentPlaybookRow)
 EVIDENCE = _table(EvidenceRow)
 DISMISSED = _table(DismissedRow)
+SUPPORT = _table(SupportRow)
+HISTORY = _table(HistoryRow)
+ERASED = _table(ErasedRow)
+OPT_OUT = _table(OptOutRow)
 JOB = _table(JobRow)
 SHOWN = _table(ShownRow)
 OUTCOME = _table(OutcomeRow)

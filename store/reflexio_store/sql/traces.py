@@ -13,6 +13,7 @@ from reflexio_store.ids import interaction_id
 
 from .dialects import Dialect
 from .dismissals import drop_dismissals
+from .history import forget_history_of_requests
 from .interactions import document_keys
 from .jobs import is_learning
 from .kinds import PROFILES, USER_PLAYBOOKS, Kind
@@ -33,6 +34,7 @@ def forget_requests(connection: Connection, dialect: Dialect, user_id: str, requ
     which = and_(_e.user_id == user_id, _e.request_id.in_(request_ids))
     profiles, playbooks = _forget_evidence(connection, dialect, user_id, request_ids, which)
     drop_dismissals(connection, user_id, request_ids)
+    forget_history_of_requests(connection, user_id, request_ids)
     dialect.text.drop(connection, "interaction", document_keys(user_id, request_ids))
     interactions, requests = (
         connection.execute(
@@ -52,6 +54,7 @@ def forget_message(
     said = and_(_e.user_id == user_id, _e.request_id == request_id, _e.interaction_index == place)
     counts = _forget_evidence(connection, dialect, user_id, [request_id], said)
     drop_dismissals(connection, user_id, [request_id], place)
+    forget_history_of_requests(connection, user_id, [request_id])
     dialect.text.drop(connection, "interaction", document_keys(user_id, [request_id]))
     this = and_(REQUEST.c.user_id == user_id, REQUEST.c.request_id == request_id)
     connection.execute(update(REQUEST).where(this).values(text_indexed=False))
@@ -75,6 +78,8 @@ def mend_sessions(connection: Connection, user_id: str, session_ids: Sequence[st
             this = and_(SESSION.c.user_id == user_id, SESSION.c.session_id == session_id)
             values = {"first_at_us": first, "last_at_us": last, "n_requests": count}
             connection.execute(update(SESSION).where(this).values(values))
+        theirs = and_(JOB.c.user_id == user_id, JOB.c.key.in_(list(left)))
+        connection.execute(update(JOB).where(theirs).values(last_error=""))  # it may quote what is forgotten
         empty = [session_id for session_id in part if session_id not in left]
         for table in (SESSION, OUTCOME):
             connection.execute(delete(table).where(table.c.user_id == user_id, table.c.session_id.in_(empty)))

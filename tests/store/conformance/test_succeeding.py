@@ -90,7 +90,7 @@ class TestCorrectingByHand:
             store.delete_requests([stored.request_id])
         else:
             assert (store.delete_session("s1") if forget == "session" else store.delete_user("ada")).requests == 1
-        store.add_turns([stored])
+        store.add_turns([stored], restore=True)
         assert store.apply("ada", [change]) == Applied(profiles_added=1)
 
     def test_what_a_run_retired_may_be_deleted_with_its_session_and_learned_again(

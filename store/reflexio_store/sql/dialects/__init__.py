@@ -182,6 +182,10 @@ class Dialect(Protocol):
         """What a health check finds that only this database can tell."""
         ...
 
+    def scrub(self, engines: Engines) -> None:
+        """After a delete: make away with what files beside the tables still hold of it, as far as that is ours."""
+        ...
+
     def before_close(self, engines: Engines) -> None:
         """A last act of tidying, as far as it can be had without waiting."""
         ...

@@ -156,6 +156,9 @@ class PostgresqlDialect:
         vector = connection.execute(text(_PGVECTOR)).scalar()
         yield Finding("ok", "pgvector", f"version {vector}" if vector else "not on this server; nothing needs it")
 
+    def scrub(self, engines: Engines) -> None:
+        """Nothing: what files hold of it is the server's to overwrite."""
+
     def before_close(self, engines: Engines) -> None:
         """Nothing: what was committed is the server's."""
 

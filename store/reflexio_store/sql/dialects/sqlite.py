@@ -42,6 +42,7 @@ from .sqlite_url import SqlitePlace
 _READERS, _MORE_READERS = 4, 28
 _LOOK_AGAIN: Final = (0.0005, 0.004)  # seconds between looking whether one may write: first, and at most
 _ERRORS: Final = (SQLAlchemyError, driver.Error, OSError, OverflowError, UnicodeError)
+_SCRUB_WAITS_MS: Final = 500  # for a reader of another process to let go of the write-ahead log
 
 
 class SqliteDialect:
@@ -226,6 +227,23 @@ class SqliteDialect:
             yield Finding("warning", "sqlite", f"SQLite {driver.sqlite_version} {fault}. Mend it with: {MEND}")
         else:
             yield Finding("ok", "sqlite", f"SQLite {driver.sqlite_version}")
+
+    def scrub(self, engines: Engines) -> None:
+        """Empty the write-ahead log, which still holds pages as they were before a delete.
+
+        A reader of another process may hold it up; then it is emptied with the next delete, or when the last
+        connection closes.
+        """
+        if self._place.path is None:
+            return
+        with engines.writer.connect() as connection:
+            driver = connection.connection.driver_connection
+            if driver is not None:
+                driver.execute(f"PRAGMA busy_timeout = {_SCRUB_WAITS_MS}")
+                try:
+                    driver.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
+                finally:
+                    driver.execute(f"PRAGMA busy_timeout = {round(self._place.timeout * 1000)}")
 
     def before_close(self, engines: Engines) -> None:
         """Bring what is in the write-ahead log into the file, without waiting for anyone."""

@@ -1,0 +1,153 @@
+"""What of users' rules may become everybody's: which rules agree, and which words are somebody's own."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Collection
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Final
+
+from reflexio_middleware.learning.grammar import load_grammar
+from reflexio_store.agreement import polar_parts, stems, trigger_parts
+from reflexio_store.contract import Learnings
+from reflexio_store.models import STANDING, AgentPlaybook, LearningQuery, UserPlaybook, UserProfile
+
+_LEAST: Final = 0.6
+"""Share of the words of two rules that both must have (Jaccard), for what they affirm and for what they deny."""
+_LEAST_OF_TRIGGER: Final = 0.5
+_EXACT: Final = re.compile(r"[^\s,;:!?()\"\u201c\u201d]*(?:\d|[+#@$%€£*=<>\\/])[^\s,;:!?()\"\u201c\u201d]*")
+_COUNTED: Final = stems(
+    "zero one two three four five six seven eight nine ten eleven twelve twenty thirty hundred thousand half double"
+    " twice monday tuesday wednesday thursday friday saturday sunday"
+)
+_NAME: Final = re.compile(r"(?<=[\w,;] )[^\W\d_a-zß-öø-ÿ][\w'\u2019-]*")
+_OWN: Final = re.compile(
+    r"[\w.+-]+@[\w-]+\.[\w.]+|\d[\d\s./-]{5,}\d|\b[0-9a-f]{8}-[0-9a-f]{4}\b|\[redacted", re.IGNORECASE
+)
+"""Mail addresses, numbers of phones, accounts and orders, and what was masked: never everybody's."""
+_SECRET: Final = re.compile(
+    r"\b(?:pass ?(?:word|phrase|code)s?|passwd|pwd|(?:api|access|private|secret)[ _-]?keys?|tokens?|credentials?|pin"
+    r"|cvv|cvc|iban|ssn|social security)\b",
+    re.IGNORECASE,
+)
+_IDENTITY: Final = re.compile(
+    r"\b(?:names?|surname|called|lives?|living|home|address|works? (?:for|at)|employ\w*|company|firm|runs?|comes?|born"
+    r"|from|birthday|phone|mail|handle|school|university|studies|based|located)\b[:,]?(.*)",
+    re.IGNORECASE | re.DOTALL,
+)
+_GENERIC: Final = stems(
+    "from for at in on with company firm home school university work name live user phone mail city"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Said:
+    """A rule taken apart: stems that it affirms and denies, what must be exact, the stems of each part of its trigger,
+    and ``words``, all stems in it. ``text`` is what it says, for those who compare meanings."""
+
+    affirms: frozenset[str]
+    denies: frozenset[str]
+    exact: frozenset[str]
+    names: frozenset[str]
+    situations: tuple[frozenset[str], ...]
+    standing: bool
+    words: frozenset[str]
+    text: str
+
+    @property
+    def stems(self) -> frozenset[str]:
+        """The stems of what it says to do or to leave."""
+        return self.affirms | self.denies
+
+    def comparable(self, other: Said) -> bool:
+        """Whether polarity, numbers and names are the same, so that the rest of the words may differ."""
+        same = bool(self.denies) == bool(other.denies) and self.exact == other.exact and self.standing == other.standing
+        return same and self.names <= other.stems and other.names <= self.stems
+
+
+def said_of(playbook: UserPlaybook | AgentPlaybook) -> Said:
+    """A playbook taken apart."""
+    return _said(playbook.content, playbook.trigger or "", STANDING in playbook.tags)
+
+
+@lru_cache(maxsize=50_000)
+def _said(content: str, trigger: str, standing: bool) -> Said:
+    affirms: set[str] = set()
+    denies: set[str] = set()
+    for part, denied in polar_parts(content):
+        (denies if denied else affirms).update(stems(part))
+    both = frozenset(affirms | denies)
+    exact = {token.casefold().rstrip(".") for token in _EXACT.findall(content)} | (both & _COUNTED)
+    return Said(
+        affirms=frozenset(affirms),
+        denies=frozenset(denies),
+        exact=frozenset(exact),
+        names=stems(" ".join(_NAME.findall(content))),
+        situations=tuple(words_of(part) for part in trigger_parts(trigger)),
+        standing=standing,
+        words=both | words_of(trigger),
+        text=f"{trigger}: {content}" if trigger else content,
+    )
+
+
+def words_of(text: str) -> frozenset[str]:
+    """All stems of a text, whether it affirms or denies them."""
+    return frozenset(stem for part, _ in polar_parts(text) for stem in stems(part))
+
+
+def alike(one: Said, other: Said) -> bool:
+    """Whether two rules say the same with like words, in a situation of like words."""
+    if not one.stems or not one.comparable(other):
+        return False
+    if likeness(one.affirms, other.affirms) < _LEAST or likeness(one.denies, other.denies) < _LEAST:
+        return False
+    if one.standing or not one.situations or not other.situations:
+        return True
+    return any(likeness(mine, theirs) >= _LEAST_OF_TRIGGER for mine in one.situations for theirs in other.situations)
+
+
+def likeness(one: frozenset[str], other: frozenset[str]) -> float:
+    """The share (0 to 1) of the words of two that both have; of nothing and nothing it is 1."""
+    return len(one & other) / len(one | other) if one or other else 1.0
+
+
+def may_be_shared(playbook: UserPlaybook) -> bool:
+    """Whether a user's rule may support an agent playbook: not if it speaks to the memory, or for other users, or
+    holds secrets, or rests on words that do."""
+    texts = [text for text in (playbook.content, playbook.trigger, playbook.source_span, playbook.rationale) if text]
+    grammar = load_grammar()
+    if any(grammar.guarded(text, "others", "message") or _SECRET.search(text) for text in texts):
+        return False
+    return bool(said_of(playbook).stems) and not _OWN.search(playbook.content)
+
+
+class Personal:
+    """Which words are a part of who users are: their ids, and what their profiles say of name, place and employer."""
+
+    def __init__(self, store: Learnings) -> None:
+        self._store = store
+        self._known: dict[str, frozenset[str]] = {}
+
+    def is_in(self, text: str, users: Collection[str]) -> bool:
+        """Whether ``text`` holds anything personal of any of these users."""
+        words = stems(text)
+        return bool(_OWN.search(text)) or any(_names(user, text) or words & self._of(user) for user in users)
+
+    def _of(self, user_id: str) -> frozenset[str]:
+        if user_id not in self._known:
+            found = self._store.get_learnings("profile", LearningQuery(user_id=user_id))
+            told = " ".join(_identity(item.content) for item in found if isinstance(item, UserProfile))
+            named = {stem for stem in stems(user_id) if len(stem) > (3 if stem.isdigit() else 2)}
+            self._known[user_id] = (stems(told) | named) - _GENERIC
+        return self._known[user_id]
+
+
+def _names(user_id: str, text: str) -> bool:
+    """Whether a user's id stands in a text as a word of its own."""
+    return bool(re.search(rf"(?<!\w){re.escape(user_id)}(?!\w)", text, re.IGNORECASE))
+
+
+def _identity(content: str) -> str:
+    found = _IDENTITY.search(content)
+    return found[1] if found else ""

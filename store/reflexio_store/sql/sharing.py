@@ -1,0 +1,305 @@
+"""What agent playbooks rest on: user playbooks of distinct users, noted beside each.
+
+An agent playbook that was made from them stays only while enough users support it. Support is taken away in the very
+transaction that changes or deletes a user playbook, and the job that looks for agreement anew is asked for in it.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from typing import Any, Final
+
+from sqlalchemy import Connection, RowMapping, String, and_, cast, delete, exists, func, insert, select, true
+
+from reflexio_store.contract import Shared, Sharing, Supporter, Voice
+from reflexio_store.ids import new_int_id
+from reflexio_store.models import AgentPlaybook, PlaybookStatus, Status, UserPlaybook
+
+from .asking import ask_by
+from .compaction import Compaction
+from .database import retried
+from .dialects import Dialect
+from .jobs import AGGREGATE
+from .kinds import AGENT_PLAYBOOKS, USER_PLAYBOOKS
+from .learning_rows import insert_rows, named, remove_rows, rewrite_row, values_of
+from .part import SECOND_US, chunks
+from .tables import AGENT_PLAYBOOK, EVIDENCE, OPT_OUT, REQUEST, SUPPORT, USER_PLAYBOOK
+
+_AFTER_US: Final = 30 * SECOND_US
+"""How long changes of user playbooks gather before agreement is looked for; it is not put off by further ones."""
+_s, _u, _a = SUPPORT.c, USER_PLAYBOOK.c, AGENT_PLAYBOOK.c
+
+
+class SharingRecords(Compaction):
+    """The part of a home that knows what agent playbooks rest on."""
+
+    def voices(self, agent_version: str, *, most: int = 20_000) -> list[Voice]:
+        """The current user playbooks of a version that may support an agent playbook; see the contract."""
+        which = and_(
+            _u.agent_version == agent_version,
+            _u.user_id != "",
+            _u.status.is_(None),
+            _u.user_id.not_in(select(OPT_OUT.c.user_id)),
+        )
+        newest = select(USER_PLAYBOOK).where(which).order_by(_u.created_at.desc(), _u.user_playbook_id).limit(most)
+        with self._database.read() as connection:
+            rows = connection.execute(newest).mappings().all()
+            private = _kept_private(connection, agent_version)
+            playbooks = values_of(connection, USER_PLAYBOOKS, rows)
+        return [
+            Voice(playbook, row["sameness"])
+            for row, playbook in zip(rows, playbooks, strict=True)
+            if isinstance(playbook, UserPlaybook) and (row["user_id"], str(row["user_playbook_id"])) not in private
+        ]
+
+    def shared(self, agent_version: str) -> list[Shared]:
+        """The agent playbooks of a version, of any status and approval, with what supports them."""
+        with self._database.read() as connection:
+            rows = connection.execute(select(AGENT_PLAYBOOK).where(_a.agent_version == agent_version)).mappings().all()
+            support = _support_of(connection, agent_version)
+            return [_shared(connection, row, support[row["agent_playbook_id"]]) for row in rows]
+
+    @retried
+    def share(self, agent_version: str, rules: Sequence[Shared], *, least: int, approve: bool) -> Sharing:
+        """Note what agent playbooks of a version rest on now, in one transaction; see the contract."""
+        with self._dropping("learning") as connection:
+            dialect = self._database.dialect
+            dialect.hold(connection, {item.user_id for rule in rules for item in rule.supporters})
+            dialect.hold(connection, [_held(agent_version)])  # after its users, as everybody does
+            done: Sharing = Sharing()
+            kept: set[int] = set()
+            for rule in rules:
+                supporters = _still_saying(connection, rule.supporters)
+                key, what = _write(connection, dialect, rule, supporters, least, approve)
+                kept.add(key)
+                done += what
+            rest = [key for key in _supported(connection, agent_version) if key not in kept]
+            for key in rest:
+                connection.execute(
+                    delete(SUPPORT).where(_s.agent_version == agent_version, _s.agent_playbook_id == key)
+                )
+                done += weigh(connection, dialect, agent_version, key)
+            return done
+
+    @retried
+    def promote_shared(self, from_version: str, to_version: str) -> int:
+        """Copy the approved agent playbooks of one version to another, with what they rest on; how many were new."""
+        approved = and_(
+            _a.agent_version == from_version,
+            _a.status.is_(None),
+            _a.playbook_status == str(PlaybookStatus.APPROVED),
+        )
+        with self._database.write() as connection:
+            rows = connection.execute(select(AGENT_PLAYBOOK).where(approved)).mappings().all()
+            return sum(self._copied(connection, row, to_version) for row in rows)
+
+    def _copied(self, connection: Connection, old: RowMapping, to_version: str) -> bool:
+        row = {**old, "agent_version": to_version, "agent_playbook_id": new_int_id()}
+        row |= {"created_at": self._now_seconds(), "sameness": AGENT_PLAYBOOKS.sameness(row)}
+        row["wording"] = row["sameness"] if old["wording"] == old["sameness"] else ""
+        same = and_(_a.agent_version == to_version, _a.sameness == row["sameness"])
+        if connection.execute(select(exists().where(same))).scalar():
+            return False
+        insert_rows(connection, self._database.dialect, AGENT_PLAYBOOKS, [row])
+        supporters = _support_of(connection, old["agent_version"])[old["agent_playbook_id"]]
+        _support(connection, to_version, row["agent_playbook_id"], supporters)
+        return True
+
+
+def reconcile(connection: Connection, dialect: Dialect, user_id: str | None, *, now_us: int) -> Sharing:
+    """Take away the support that user playbooks of a user (of all where None), changed or gone, had given.
+
+    It compares what is stored, so it is to be called at the end of every transaction that may have changed them.
+    """
+    same = and_(
+        _u.user_id == _s.user_id,
+        _u.user_playbook_id == _s.user_playbook_id,
+        _u.sameness == _s.sameness,
+        _u.status.is_(None),
+        _u.user_id.not_in(select(OPT_OUT.c.user_id)),
+    )
+    stale = and_(true() if user_id is None else _s.user_id == user_id, ~exists().where(same))
+    columns = _s.agent_version, _s.agent_playbook_id
+    touched = connection.execute(select(*columns).where(stale).distinct()).all()
+    if not touched:
+        return Sharing()
+    dialect.hold(connection, sorted({_held(version) for version, _ in touched}))
+    connection.execute(delete(SUPPORT).where(stale))
+    done = Sharing()
+    for version, key in touched:
+        lost = weigh(connection, dialect, version, key)
+        done += lost if lost.retired else Sharing(lowered=1)
+    ask_to_aggregate(connection, dialect, {version for version, _ in touched}, now_us=now_us)
+    return done
+
+
+def _held(agent_version: str) -> str:
+    """The name by which the agent playbooks of a version are held."""
+    return f"agent version {agent_version}"
+
+
+def weigh(connection: Connection, dialect: Dialect, agent_version: str, key: int) -> Sharing:
+    """Retire a made agent playbook that too few users support; without any, delete it, for its words were theirs."""
+    this = and_(_a.agent_version == agent_version, _a.agent_playbook_id == key)
+    row = connection.execute(select(AGENT_PLAYBOOK).where(this)).mappings().first()
+    if row is None or not row["needs"]:
+        return Sharing()
+    users = select(func.count(_s.user_id.distinct())).where(
+        _s.agent_version == agent_version, _s.agent_playbook_id == key
+    )
+    left = connection.execute(users).scalar_one()
+    if left >= row["needs"]:
+        return Sharing()
+    if not left and row["wording"] == row["sameness"]:
+        remove_rows(connection, dialect, AGENT_PLAYBOOKS, this)
+    elif row["status"] is None:
+        rewrite_row(connection, dialect, AGENT_PLAYBOOKS, row, {**row, "status": str(Status.ARCHIVED)})
+    else:
+        return Sharing()
+    return Sharing(retired=int(row["status"] is None))
+
+
+def ask_to_aggregate(connection: Connection, dialect: Dialect, versions: Iterable[str], *, now_us: int) -> None:
+    """Ask that agreement be looked for in some versions, soon."""
+    for version in sorted(set(versions)):
+        ask_by(connection, dialect, AGGREGATE, version, due_us=now_us + _AFTER_US)
+
+
+def playbooks_changed(
+    connection: Connection, dialect: Dialect, user_id: str, versions: Iterable[str], *, now_us: int
+) -> None:
+    """Ask that agreement be looked for where another user has playbooks, too: one user alone agrees with nobody."""
+    shared = []
+    for version in set(versions):
+        others = and_(_u.agent_version == version, _u.user_id != user_id, _u.status.is_(None))
+        if connection.execute(select(exists().where(others))).scalar():
+            shared.append(version)
+    ask_to_aggregate(connection, dialect, shared, now_us=now_us)
+
+
+def _write(
+    connection: Connection,
+    dialect: Dialect,
+    rule: Shared,
+    supporters: frozenset[Supporter],
+    least: int,
+    approve: bool,
+) -> tuple[int, Sharing]:
+    """Store one rule with its support; its id, and what was done."""
+    row = AGENT_PLAYBOOKS.row(rule.playbook)
+    old = _known(connection, row)
+    users = len({item.user_id for item in supporters})
+    if old is None:
+        if users < least:
+            return 0, Sharing()
+        approval = PlaybookStatus.APPROVED if approve else PlaybookStatus.PENDING
+        row |= {"needs": least, "wording": row["sameness"], "playbook_status": str(approval), "status": None}
+        key = new_int_id()
+        insert_rows(connection, dialect, AGENT_PLAYBOOKS, [{**row, "agent_playbook_id": key}])
+        _support(connection, row["agent_version"], key, supporters)
+        return key, Sharing(added=1)
+    _support(connection, old["agent_version"], old["agent_playbook_id"], supporters)
+    return old["agent_playbook_id"], _revise(connection, dialect, old, row, users, least, approve)
+
+
+def _revise(
+    connection: Connection,
+    dialect: Dialect,
+    old: RowMapping,
+    row: dict[str, Any],
+    users: int,
+    least: int,
+    approve: bool,
+) -> Sharing:
+    """Bring a known agent playbook in step; what was added or reworded by hand keeps its words."""
+    new = dict(old)
+    if old["needs"]:
+        new["needs"] = least
+        if users >= least:
+            new["status"] = None
+        if row["sameness"] != old["sameness"] and old["wording"] == old["sameness"]:
+            new |= {name: row[name] for name in ("content", "trigger", "rationale", "tags", "sameness")}
+            new["wording"] = row["sameness"]
+            if old["playbook_status"] != PlaybookStatus.REJECTED:
+                new["playbook_status"] = str(PlaybookStatus.APPROVED if approve else PlaybookStatus.PENDING)
+    if new != dict(old):
+        rewrite_row(connection, dialect, AGENT_PLAYBOOKS, old, new)
+    lost = weigh(connection, dialect, old["agent_version"], old["agent_playbook_id"])
+    changed = any(new[name] != old[name] for name in ("status", "sameness"))
+    return lost if lost.retired else Sharing(updated=int(changed))
+
+
+def _known(connection: Connection, row: dict[str, Any]) -> RowMapping | None:
+    """The stored agent playbook of that id; or, without one, of those words: two runs must not add it twice."""
+    this = (
+        _a.agent_playbook_id == row["agent_playbook_id"] if row["agent_playbook_id"] else _a.sameness == row["sameness"]
+    )
+    which = and_(_a.agent_version == row["agent_version"], this)
+    return connection.execute(select(AGENT_PLAYBOOK).where(which)).mappings().first()
+
+
+def _support(connection: Connection, agent_version: str, key: int, supporters: Iterable[Supporter]) -> None:
+    connection.execute(delete(SUPPORT).where(_s.agent_version == agent_version, _s.agent_playbook_id == key))
+    rows = [
+        {"agent_version": agent_version, "agent_playbook_id": key, "user_id": item.user_id}
+        | {"user_playbook_id": item.user_playbook_id, "sameness": item.sameness}
+        for item in supporters
+    ]
+    if rows:
+        connection.execute(insert(SUPPORT), rows)
+
+
+def _still_saying(connection: Connection, supporters: Iterable[Supporter]) -> frozenset[Supporter]:
+    """Those whose playbook is still stored, current, and worded as it was."""
+    by_user: dict[str, list[Supporter]] = defaultdict(list)
+    for item in supporters:
+        by_user[item.user_id].append(item)
+    found: set[Supporter] = set()
+    for user_id, items in by_user.items():
+        for part in chunks(items):
+            which = and_(
+                named(USER_PLAYBOOKS, [str(item.user_playbook_id) for item in part], user_id), _u.status.is_(None)
+            )
+            said = connection.execute(select(_u.user_playbook_id, _u.sameness).where(which))
+            found |= {Supporter(user_id, key, sameness) for key, sameness in said} & set(part)
+    return frozenset(found)
+
+
+def _support_of(connection: Connection, agent_version: str) -> dict[int, frozenset[Supporter]]:
+    columns = _s.agent_playbook_id, _s.user_id, _s.user_playbook_id, _s.sameness
+    found: dict[int, set[Supporter]] = defaultdict(set)
+    for key, *rest in connection.execute(select(*columns).where(_s.agent_version == agent_version)):
+        found[key].add(Supporter(*rest))
+    return defaultdict(frozenset, {key: frozenset(items) for key, items in found.items()})
+
+
+def _supported(connection: Connection, agent_version: str) -> list[int]:
+    """The agent playbooks of a version that were made, or have support noted."""
+    made = select(_a.agent_playbook_id).where(_a.agent_version == agent_version, _a.needs > 0)
+    noted = select(_s.agent_playbook_id).where(_s.agent_version == agent_version)
+    return list(connection.execute(made.union(noted)).scalars())
+
+
+def _shared(connection: Connection, row: RowMapping, supporters: frozenset[Supporter]) -> Shared:
+    (playbook,) = values_of(connection, AGENT_PLAYBOOKS, [row])
+    assert isinstance(playbook, AgentPlaybook)  # noqa: S101 - rows of that table
+    by_hand = not row["needs"] or row["wording"] != row["sameness"]
+    return Shared(playbook, supporters, by_hand=by_hand)
+
+
+def _kept_private(connection: Connection, agent_version: str) -> set[tuple[str, str]]:
+    """The user playbooks that rest on nothing but requests published with ``skip_aggregation``."""
+    e, r = EVIDENCE.c, REQUEST.c
+    of_version = and_(_u.user_id == e.user_id, cast(_u.user_playbook_id, String) == e.learning_id)
+    statement = (
+        select(e.user_id, e.learning_id, r.options)
+        .join(REQUEST, and_(r.user_id == e.user_id, r.request_id == e.request_id))
+        .join(USER_PLAYBOOK, of_version)
+        .where(e.kind == USER_PLAYBOOKS.name, _u.agent_version == agent_version, _u.status.is_(None))
+    )
+    private: dict[tuple[str, str], bool] = {}
+    for user_id, learning_id, options in connection.execute(statement):
+        skipped = bool((options or {}).get("skip_aggregation"))
+        private[user_id, learning_id] = private.get((user_id, learning_id), True) and skipped
+    return {key for key, skipped in private.items() if skipped}
