@@ -20,10 +20,8 @@ from reflexio_middleware.capture.redaction import Redaction, Redactor
 from reflexio_middleware.capture.turn import settle_turns
 from reflexio_middleware.delivery.writer import Delivery, FlushResult
 from reflexio_middleware.guard import counters, guard
-from reflexio_middleware.learning.aggregate import AGGREGATE, Aggregate
 from reflexio_middleware.learning.extractor import Extractor
 from reflexio_middleware.learning.metering import day_of
-from reflexio_middleware.learning.purge import PURGE, purge
 from reflexio_middleware.learning.reading import extractor_name
 from reflexio_middleware.learning.setup import readers_of, steps_of
 from reflexio_middleware.learning.worker import LearningWorker
@@ -108,8 +106,7 @@ class Core:
         self._pools: dict[str, ThreadPoolExecutor] = {}
         self._finished: set[tuple[str, str]] = set()
         self._readers = readers_of(self._extractors, self.settings) if self.settings.learning == "thread" else []
-        self._aggregate = Aggregate(least=self.settings.aggregate_users, approve=self.settings.aggregate_approve)
-        self._worker = self._new_worker() if self._readers else None
+        self._worker = LearningWorker(self._open, steps_of(self._readers, self.settings)) if self._readers else None
         self._delivery = Delivery(
             self._open,
             spool_folder(self.settings),
@@ -131,10 +128,6 @@ class Core:
         _open_clients.add(self)
         protect(self)
         _close_with_child(self)
-
-    def _new_worker(self) -> LearningWorker:
-        steps = steps_of(self._readers, self.settings)
-        return LearningWorker(self._open, {**steps, AGGREGATE: self._aggregate, PURGE: purge})
 
     def _open(self) -> Store:
         if self._opened is None:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from functools import cached_property
 from typing import Final, Literal
 
 from reflexio_middleware.client.core import Core
-from reflexio_middleware.learning.aggregate import AGGREGATE
+from reflexio_middleware.learning.aggregate import AGGREGATE, Aggregate
+from reflexio_middleware.learning.setup import aggregate_of
 from reflexio_store.contract import JobState
 from reflexio_store.errors import InvalidInputError
 from reflexio_store.models import AggregationOperation, AggregationResponse
@@ -16,6 +18,10 @@ _MOST: Final = 200  # characters of an agent_version here (wire fact)
 
 class SharingApi(Core):
     """The part of the client that makes agent playbooks of what users agree on, and knows who opted out."""
+
+    @cached_property
+    def _aggregate(self) -> Aggregate:
+        return aggregate_of(self.settings)
 
     def run_playbook_aggregation(
         self,
@@ -82,7 +88,7 @@ class SharingApi(Core):
         versions = self._version("from_version", from_version), self._version("to_version", to_version)
         if versions[0] == versions[1]:
             raise InvalidInputError("The call was refused", [("to_version", "must be another version")])
-        return self._settled().carry_over(*versions)
+        return self._settled().promote_shared(*versions)
 
     def opt_out(self, user_id: str) -> bool:
         """Learn nothing more of a user, recall nothing personal for them, and let what they said support nothing that

@@ -6,11 +6,13 @@ from collections.abc import Sequence
 from typing import Final
 
 from reflexio_middleware.guard import count, warn
+from reflexio_middleware.learning.aggregate import AGGREGATE, Aggregate
 from reflexio_middleware.learning.doing import Step
 from reflexio_middleware.learning.extractor import Extractor
 from reflexio_middleware.learning.generation import GENERATE, Generate
 from reflexio_middleware.learning.learn import LEARN, LearnFromSession, LearnWhenEnough, Schedule, kind_of
 from reflexio_middleware.learning.metering import Budget
+from reflexio_middleware.learning.purge import PURGE, purge
 from reflexio_middleware.learning.reading import Exempt, Reader, extractor_name
 from reflexio_middleware.settings import Settings, parts_of
 
@@ -38,12 +40,17 @@ def readers_of(extractors: Sequence[Extractor | str], settings: Settings) -> lis
 
 
 def steps_of(readers: Sequence[Reader], settings: Settings) -> dict[str, Step]:
-    """What does the jobs that learn, by their kind."""
+    """What does the jobs, by their kind."""
     window, stride = settings.window
     idle = _IDLE_SECONDS if settings.learn_after is None else settings.learn_after
     steps: dict[str, Step] = {LEARN: LearnFromSession(readers, Schedule(window, stride, idle))}
     steps |= {kind_of(reader.name): LearnWhenEnough(reader) for reader in readers if reader.waits}
-    return steps | {GENERATE: Generate(readers)}
+    return steps | {GENERATE: Generate(readers), AGGREGATE: aggregate_of(settings), PURGE: purge}
+
+
+def aggregate_of(settings: Settings) -> Aggregate:
+    """The step that looks for what users agree on."""
+    return Aggregate(least=settings.aggregate_users, approve=settings.aggregate_approve)
 
 
 def _made(extractor: Extractor | str, settings: Settings) -> Extractor:

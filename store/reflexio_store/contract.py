@@ -384,6 +384,7 @@ class Promotions(Protocol):
         playbook_name: str | None = None,
     ) -> Promoted:
         """Archived learnings become current again, and current ones are archived, for users who have archived ones."""
+        ...
 
 
 class Opting(Protocol):
@@ -445,7 +446,7 @@ class Agreements(Protocol):
         """
         ...
 
-    def carry_over(self, from_version: str, to_version: str) -> int:
+    def promote_shared(self, from_version: str, to_version: str) -> int:
         """Copy the approved agent playbooks of one version to another, with what they rest on; how many were new."""
         ...
 
@@ -553,7 +554,7 @@ class Reads(Protocol):
 
 
 @runtime_checkable
-class Store(Requests, Learnings, Opting, Histories, Agreements, Promotions, Uses, Jobs, Reads, Moving, Protocol):
+class Store(Requests, Learnings, Promotions, Opting, Histories, Agreements, Uses, Jobs, Reads, Moving, Protocol):
     """A home of the record: requests, learnings and jobs behind one URL."""
 
     @property

@@ -98,9 +98,8 @@ class Changes(Part):
         for old in known:
             if old["status"] == status:
                 return self._confirm(connection, kind, old, evidence)
-        if status is None:
-            for old, heir in _merged(connection, kind, known):
-                return self._confirm_merged(connection, kind, old, heir, evidence)
+        for old, heir in _merged(connection, kind, known) if status is None else ():
+            return self._confirm_merged(connection, kind, old, heir, evidence)
         repeated = status is None and _said_before(connection, kind, user_id, known, evidence)
         if repeated or is_dismissed(connection, kind, user_id, row["sameness"], evidence):
             return Applied()
@@ -153,7 +152,7 @@ class Changes(Part):
         dialect = self._database.dialect
         row = {**old, **_wanted(learning)}
         row["sameness"] = kind.sameness(row)
-        if row["sameness"] != old["sameness"]:
+        if status is None and row["sameness"] != old["sameness"]:
             _keep_old_words(connection, dialect, kind, old)
         new = add_evidence(connection, dialect, kind, user_id, str(old[kind.key]), evidence)
         row = _with_origin(kind, row, new)

@@ -17,7 +17,7 @@ from .kinds import USER_PLAYBOOKS, Kind, kind_named
 from .learning_rows import named, remove_rows, rewrite_row
 from .part import Part
 from .sharing import playbooks_changed, reconcile
-from .succession import settle
+from .succession import merged_into, settle
 from .tables import SESSION
 
 
@@ -79,11 +79,13 @@ class Promotion(Part):
         gone = and_(theirs, kind.column("status") == str(Status.ARCHIVED))
         with self._database.write() as connection:
             self._database.dialect.hold(connection, [owner])
+            for user_id, merged in merged_into(connection, kind, gone).items():  # other words for what goes
+                remove_rows(connection, self._database.dialect, kind, named(kind, merged, user_id))
             deleted = remove_rows(connection, self._database.dialect, kind, gone)
             current, pending = _of(connection, kind, theirs, None), _of(connection, kind, theirs, Status.PENDING)
             self._set(connection, kind, current, Status.ARCHIVED)
             self._set(connection, kind, pending, None)
-            self._note(connection, kind, owner, [*current, *pending])
+            self._let_shared_follow(connection, kind, owner, [*current, *pending])
         return Promoted(deleted=deleted, archived=len(current), promoted=len(pending))
 
     @retried
@@ -94,8 +96,15 @@ class Promotion(Part):
             current, archived = _of(connection, kind, theirs, None), _of(connection, kind, theirs, Status.ARCHIVED)
             self._set(connection, kind, current, Status.ARCHIVED)
             self._set(connection, kind, archived, None)
-            self._note(connection, kind, owner, [*current, *archived])
+            self._let_shared_follow(connection, kind, owner, [*current, *archived])
         return Promoted(archived=len(current), promoted=len(archived))
+
+    def _let_shared_follow(self, connection: Connection, kind: Kind, owner: str, rows: list[RowMapping]) -> None:
+        """Let agent playbooks follow user playbooks that changed their standing."""
+        if kind is USER_PLAYBOOKS:
+            dialect, now_us = self._database.dialect, self._clock()
+            reconcile(connection, dialect, owner, now_us=now_us)
+            playbooks_changed(connection, dialect, owner, {row["agent_version"] for row in rows}, now_us=now_us)
 
     def _set(self, connection: Connection, kind: Kind, rows: list[RowMapping], status: Status | None) -> None:
         """Give rows a status; of those that become current, the one told last in each slot stays so."""
@@ -107,14 +116,6 @@ class Promotion(Part):
             now = connection.execute(select(kind.table).where(this)).mappings().one()
             if now["status"] is None:
                 settle(connection, dialect, kind, now)
-
-    def _note(self, connection: Connection, kind: Kind, owner: str, changed: list[RowMapping]) -> None:
-        """Let agent playbooks follow where user playbooks have changed."""
-        if kind is USER_PLAYBOOKS and changed:
-            versions = {row["agent_version"] for row in changed}
-            dialect, now_us = self._database.dialect, self._clock()
-            reconcile(connection, dialect, owner, now_us=now_us)
-            playbooks_changed(connection, dialect, owner, versions, now_us=now_us)
 
 
 def _wanted(

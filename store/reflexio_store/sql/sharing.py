@@ -83,7 +83,7 @@ class SharingRecords(Compaction):
             return done
 
     @retried
-    def carry_over(self, from_version: str, to_version: str) -> int:
+    def promote_shared(self, from_version: str, to_version: str) -> int:
         """Copy the approved agent playbooks of one version to another, with what they rest on; how many were new."""
         approved = and_(
             _a.agent_version == from_version,
@@ -92,9 +92,9 @@ class SharingRecords(Compaction):
         )
         with self._database.write() as connection:
             rows = connection.execute(select(AGENT_PLAYBOOK).where(approved)).mappings().all()
-            return sum(self._carried_over(connection, row, to_version) for row in rows)
+            return sum(self._copied(connection, row, to_version) for row in rows)
 
-    def _carried_over(self, connection: Connection, old: RowMapping, to_version: str) -> bool:
+    def _copied(self, connection: Connection, old: RowMapping, to_version: str) -> bool:
         row = {**old, "agent_version": to_version, "agent_playbook_id": new_int_id()}
         row |= {"created_at": self._now_seconds(), "sameness": AGENT_PLAYBOOKS.sameness(row)}
         row["wording"] = row["sameness"] if old["wording"] == old["sameness"] else ""
