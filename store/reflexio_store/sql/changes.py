@@ -8,11 +8,11 @@ from typing import Any, Final
 from sqlalchemy import Connection, RowMapping, and_, select
 
 from reflexio_store.contract import Applied, Change
+from reflexio_store.json_text import storable_json
 from reflexio_store.models import Evidence, ProfileTimeToLive, Status, UserPlaybook, UserProfile
 
 from .database import retried
 from .dismissals import is_dismissed
-from .json_text import storable_json
 from .kinds import PROFILES, Kind, kind_named
 from .learning_rows import add_evidence, evidence_of, insert_rows, interaction_ids, named, rewrite_row
 from .part import Part, chunks
