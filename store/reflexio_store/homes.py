@@ -12,7 +12,7 @@ _FORMS = (
     "sqlite:///memory.db (a file), sqlite:////absolute/memory.db, sqlite:// (in memory, gone when closed), "
     "postgresql://user:password@host/database, or the address of a Reflexio server (https://host)"
 )
-_SPELLINGS: Final = dict.fromkeys(("postgresql", "postgres", "postgresql+psycopg"), "postgresql")
+_SPELLINGS: Final[dict[str, str]] = dict.fromkeys(("postgresql", "postgres", "postgresql+psycopg"), "postgresql")
 _NO_PART_OF_A_NAME: Final = frozenset(
     {"password", "sslpassword", "oauth_client_secret", "pool_size", "timeout", "search_timeout", "connections"}
 )
