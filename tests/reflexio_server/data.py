@@ -72,7 +72,7 @@ class Data:
 
     def interactions(self, **equal: str) -> list[dict[str, Any]]:
         """Interactions by equal columns, in the order of their arrival."""
-        where = " AND ".join(f"{name} = ?" for name in equal)
+        where = " AND ".join(f"{name} = ?" for name in equal) or "1"
         sql = (
             f"SELECT interaction_id, request_id, user_id, body FROM interactions WHERE {where} ORDER BY interaction_id"
         )
@@ -87,6 +87,12 @@ class Data:
             names = [(name,) for name in request_ids]
             connection.executemany("DELETE FROM interactions WHERE request_id = ?", names)
             return connection.executemany("DELETE FROM requests WHERE request_id = ?", names).rowcount
+
+    def delete_interaction(self, user_id: str, interaction_id: int) -> None:
+        """Delete one message of a user."""
+        with self.write() as connection:
+            which = "user_id = ? AND interaction_id = ?"
+            connection.execute(f"DELETE FROM interactions WHERE {which}", (user_id, interaction_id))
 
     def learnings(self, table: str) -> list[dict[str, Any]]:
         """All rows of a kind, in the order of their arrival."""

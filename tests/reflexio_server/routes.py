@@ -116,6 +116,16 @@ class Routes:
         size = check.number(body, "top_k", 30)
         return {"success": True, "interactions": [_view(item) for item in found[:size]], "msg": "Found"}
 
+    def get_all_interactions(self, body: Body) -> Body:
+        """Of all users, newest first."""
+        found = sorted(self.data.interactions(), key=lambda item: item["created_at"])[::-1]
+        return {"success": True, "interactions": [_view(item) for item in found[: int(body.get("limit", 100))]]}
+
+    def delete_interaction(self, body: Body) -> Body:
+        """Success also for an unknown id."""
+        self.data.delete_interaction(str(body["user_id"]), check.number(body, "interaction_id", None))
+        return {"success": True, "message": "Deleted"}
+
     def search_interactions(self, body: Body) -> Body:
         """Ten at most, or ``most_recent_k``; without either nothing. Time filters drop everything or nothing."""
         user_id = check.text(body, "user_id", required=True) or ""

@@ -28,7 +28,7 @@ _POST = ("session_outcome", "get_session_outcomes",
          "finalize_session", "add_user_profile", "add_user_playbook", "add_agent_playbook", "get_profiles",
          "get_user_playbooks", "get_agent_playbooks", "search_profiles", "search_user_playbooks",
          "search_agent_playbooks", "search")  # fmt: skip
-_GET = ("learning_status", "whoami", "get_all_profiles")
+_GET = ("learning_status", "whoami", "get_all_profiles", "get_all_interactions")
 _PUT = ("update_user_profile", "update_user_playbook", "update_agent_playbook")
 _LIMITS = {"publish_interaction": 60, "finalize_session": 60, "add_user_profile": 60, "add_user_playbook": 60,
            "add_agent_playbook": 60, "search": 120, "get_agent_playbooks": 120, "learning_status": 120,
@@ -118,7 +118,7 @@ class ReflexioServer:
             return {"status": "healthy"}
         if name in {"POST": _POST, "GET": _GET, "PUT": _PUT}.get(method, ()):
             return dict(getattr(routes, name)(body))
-        if method == "DELETE" and name in ("delete_requests_by_ids", "delete_session"):
+        if method == "DELETE" and name in ("delete_requests_by_ids", "delete_session", "delete_interaction"):
             return dict(getattr(routes, name)(body))
         for table, key in KEYS.items():
             if method == "DELETE" and name == f"delete_{table}_by_ids":

@@ -47,13 +47,25 @@ def remote(request: pytest.FixtureRequest, folder: Path) -> Iterator[Store]:
 
 
 LACKS: dict[str, frozenset[str]] = {
-    "remote": frozenset({"jobs", "evidence", "times", "status", "ids of each user", "scores", "uses"}),
+    "remote": frozenset(
+        {
+            "jobs",
+            "evidence",
+            "times",
+            "status",
+            "ids of each user",
+            "scores",
+            "uses",
+            "whole records",
+            "ids of messages",
+        }
+    ),
 }
 """What a home cannot do: tests marked ``needs`` with it are not run there.
 
 A Reflexio server learns itself, so it keeps no jobs and no evidence of ours; it sets the time of a request, keeps
-neither its status nor its metadata, has one space of ids for all users, ranks without scores, and does not hand out how
-a learning fared.
+neither its status nor its metadata, makes the ids of messages, has one space of ids for all users, ranks without
+scores, does not hand out how a learning fared, and loses parts of what is moved to it (its ``losses`` say which).
 """
 
 HOMES: dict[str, Home] = {

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from typing import Final
 
 from reflexio_store.contract import Receipt
-from reflexio_store.models import GetInteractionsRequest, LearningKind, RequestData
+from reflexio_store.models import LearningKind, RequestData
 
 from .kinds import KINDS
 from .learnings import RemoteLearnings
@@ -24,8 +24,30 @@ _PERSONAL: Final[tuple[LearningKind, ...]] = ("profile", "user_playbook")
 class RemoteForgetting(RemoteLearnings):
     """The part of the home that deletes turns."""
 
-    def delete_requests(self, request_ids: Sequence[str], *, user_id: str | None = None) -> Receipt:
-        """Delete requests, and the learnings that rested on them alone (as far as they name their sources)."""
+    def delete_interaction(self, user_id: str, interaction_id: int) -> Receipt:
+        """Delete one message of a user, and the learnings that rested on it alone. A request without any message left
+        goes, too."""
+        mine = self._messages_of(user_id)
+        request_ids = [item.request_id for item in mine if item.interaction_id == interaction_id]
+        if not request_ids:
+            return Receipt()
+        if sum(item.request_id == request_ids[0] for item in mine) == 1:
+            return self._forget(self._all_requests(request_id=request_ids[0], user_id=user_id))
+        body = {"user_id": wire_user(user_id), "interaction_id": interaction_id}
+        self._http.call("DELETE", "/api/delete_interaction", body)
+        if not user_id:
+            return Receipt(interactions=1)
+        return Receipt(
+            interactions=1,
+            profiles=self._forget_learned("profile", user_id, set(), {interaction_id}),
+            user_playbooks=self._forget_learned("user_playbook", user_id, set(), {interaction_id}),
+        )
+
+    def delete_requests(self, request_ids: Sequence[str] | None, *, user_id: str | None = None) -> Receipt:
+        """Delete requests (all of them, or of the user, where ``request_ids`` is None), and the learnings that rested
+        on them alone (as far as they name their sources)."""
+        if request_ids is None:
+            return self._forget(self._all_requests(user_id=user_id))
 
         def look_up(request_id: str) -> list[RequestData]:
             return self._all_requests(request_id=request_id, user_id=user_id)
@@ -70,9 +92,7 @@ class RemoteForgetting(RemoteLearnings):
         touched = [item for item in self._all(kind, user_id) if request_of(item) in gone or sources_of(item) & messages]
         if not touched:
             return 0
-        left = {
-            item.interaction_id for item in self.get_interactions(GetInteractionsRequest(user_id=user_id, top_k=None))
-        }
+        left = {item.interaction_id for item in self._messages_of(user_id)}
         rootless = [item for item in touched if not sources_of(item) & left]
         self._drop(kind, rootless)
         return len(rootless)

@@ -9,7 +9,7 @@ from reflexio_store.models import GetRequestsRequest
 
 from .http import Http
 from .kinds import KINDS
-from .outcomes import RemoteOutcomes
+from .moving import RemoteMoving
 from .requests import DEFAULT_SESSIONS
 from .url import parse_server_url
 
@@ -17,7 +17,7 @@ _MOST_COUNTED = 10_000
 _INHERITED: list[Http] = []  # a forked child must not even finalise its parent's connections
 
 
-class RemoteStore(RemoteOutcomes):
+class RemoteStore(RemoteMoving):
     """A home of the record on a Reflexio server; it keeps :class:`~reflexio_store.contract.Store`.
 
     What differs from the SQL homes: the server learns itself (there are no jobs here, and :meth:`apply` is refused), it
@@ -73,7 +73,16 @@ class RemoteStore(RemoteOutcomes):
                 counted = {}
                 break
         learned = {f"{name}s": len(self._all(kind, None)) for name, kind in KINDS.items()}
-        return {**counted, **learned, "jobs_ready": 0, "jobs_running": 0, "jobs_dead": 0}
+        none = dict.fromkeys(("dismissals", "jobs_ready", "jobs_running", "jobs_done", "jobs_dead"), 0)
+        return {**counted, **learned, "outcomes": self._count_outcomes(), **none}
+
+    def _count_outcomes(self) -> int:
+        counted, cursor = 0, None
+        while True:
+            page = self.read_records("outcome", cursor=cursor, limit=1000)
+            counted, cursor = counted + len(page.records), page.next_cursor
+            if cursor is None:
+                return counted
 
     def check(self) -> list[Finding]:
         """Whether the server is there, lets us in, and keeps what it is sent."""

@@ -166,3 +166,8 @@ def _matches(kind: Kind, learning: Learning, query: LearningQuery, now: float) -
         and (query.end_time is None or stamp < query.end_time.timestamp())
         and (approvals is None or values.get("playbook_status") in (*approvals, None))
     )
+
+
+def said(values: Mapping[str, Any]) -> tuple[Any, ...]:
+    """What tells playbooks apart by what they say."""
+    return tuple(values.get(name) or "" for name in ("content", "trigger", "rationale", "playbook_name"))

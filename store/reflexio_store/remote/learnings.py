@@ -13,7 +13,7 @@ from reflexio_store.errors import InvalidInputError, StoreError, StoreUnavailabl
 from reflexio_store.ids import uuid7
 from reflexio_store.models import Learning, LearningKind, UserProfile, problems_of
 
-from .kinds import BY_HAND, EVERY_STATUS, KINDS, Kind
+from .kinds import BY_HAND, EVERY_STATUS, KINDS, Kind, said
 from .listing import RemoteListing, owner_of, refused
 from .wire import wire_user
 
@@ -99,11 +99,11 @@ class RemoteLearnings(RemoteListing):
         new: dict[tuple[Any, ...], list[int]] = defaultdict(list)
         for item in self._alike(kind, bodies):
             if kind.id_of(item) not in before:
-                new[_said(item.model_dump())].append(int(kind.id_of(item)))
+                new[said(item.model_dump())].append(int(kind.id_of(item)))
         for ids in new.values():
             ids.sort(reverse=True)
         try:
-            return [str(new[_said(body)].pop()) for body in bodies]
+            return [str(new[said(body)].pop()) for body in bodies]
         except IndexError:
             return None
 
@@ -198,7 +198,3 @@ class RemoteLearnings(RemoteListing):
 def kind_of(learning: Learning) -> LearningKind:
     """The name of a learning's kind."""
     return next(kind.name for kind in KINDS.values() if isinstance(learning, kind.model))
-
-
-def _said(values: dict[str, Any]) -> tuple[Any, ...]:
-    return tuple(values.get(name) or "" for name in ("content", "trigger", "rationale", "playbook_name"))
