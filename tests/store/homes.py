@@ -58,14 +58,16 @@ LACKS: dict[str, frozenset[str]] = {
             "uses",
             "whole records",
             "ids of messages",
+            "extractors",
         }
     ),
 }
 """What a home cannot do: tests marked ``needs`` with it are not run there.
 
-A Reflexio server learns itself, so it keeps no jobs and no evidence of ours; it sets the time of a request, keeps
-neither its status nor its metadata, makes the ids of messages, has one space of ids for all users, ranks without
-scores, does not hand out how a learning fared, and loses parts of what is moved to it (its ``losses`` say which).
+A Reflexio server learns itself, so it keeps no jobs, no evidence of ours, and nothing for extractors; it sets the time
+of a request, keeps neither its status nor its metadata, makes the ids of messages, has one space of ids for all users,
+ranks without scores, does not hand out how a learning fared, and loses parts of what is moved to it (its ``losses`` say
+which).
 """
 
 HOMES: dict[str, Home] = {

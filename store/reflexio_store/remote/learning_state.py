@@ -38,7 +38,7 @@ class RemoteLearning(RemoteSearch):
         """None: the server works by itself."""
         return None
 
-    def extend_job(self, job: Job, *, lease_seconds: float) -> bool:  # noqa: ARG002
+    def extend_job(self, job: Job, *, lease_seconds: float, result: dict[str, Any] | None = None) -> bool:  # noqa: ARG002
         """False: there are no jobs to hold."""
         return False
 
@@ -50,15 +50,27 @@ class RemoteLearning(RemoteSearch):
         """False: there are no jobs to hold."""
         return False
 
-    def hasten_jobs(self, kind: str, *, user_id: str | None = None, key: str | None = None) -> int:  # noqa: ARG002
-        """Tell the server that a session is over, so that it learns from it now; for how many users it had any.
+    def release_job(self, job: Job) -> bool:  # noqa: ARG002
+        """False: there are no jobs to hold."""
+        return False
 
-        Without ``key`` (a session) there is nothing to tell, and the answer is 0.
+    def hasten_jobs(self, kind: str, *, user_id: str | None = None, key: str | None = None) -> int:  # noqa: ARG002
+        """0: there are no jobs to wait."""
+        return 0
+
+    def backlog(self) -> dict[str, int]:
+        """None: there are no jobs."""
+        return dict.fromkeys(("jobs_ready", "jobs_running", "jobs_dead"), 0)
+
+    def force_learning(self, *, user_id: str | None = None, session_id: str | None = None) -> int:
+        """Tell the server that a session is over, so that it learns from it now; of how many users it has one.
+
+        Without a session there is nothing to tell, and the answer is 0.
         """
-        if key is None:
+        if session_id is None:
             return 0
-        users = {data.request.user_id for data in self._all_requests(session_id=key, user_id=user_id)} - {""}
-        bodies = [{"user_id": wire_user(user), "session_id": key} for user in sorted(users)]
+        users = {data.request.user_id for data in self._all_requests(session_id=session_id, user_id=user_id)} - {""}
+        bodies = [{"user_id": wire_user(user), "session_id": session_id} for user in sorted(users)]
         answers = self._each(lambda body: self._http.call("POST", "/api/finalize_session", body), bodies)
         return sum(bool(answer.get("accepted")) for answer in answers)
 
@@ -89,6 +101,6 @@ class RemoteLearning(RemoteSearch):
         reason = str(answer.get("reason") or "")
         return [JobState(newest.user_id, kind, key or "", state, attempts=1, due_us=0, last_error=reason)]
 
-    def retry_dead_jobs(self, kind: str) -> int:  # noqa: ARG002
+    def retry_dead_jobs(self, kind: str | None = None) -> int:  # noqa: ARG002
         """0: the server tries again by itself."""
         return 0

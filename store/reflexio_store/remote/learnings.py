@@ -11,7 +11,7 @@ from pydantic import ValidationError
 from reflexio_store.contract import Applied, Change
 from reflexio_store.errors import InvalidInputError, StoreError, StoreUnavailableError
 from reflexio_store.ids import uuid7
-from reflexio_store.models import Learning, LearningKind, UserProfile, problems_of
+from reflexio_store.models import Learning, LearningKind, Status, UserProfile, problems_of
 
 from .kinds import BY_HAND, EVERY_STATUS, KINDS, Kind, said
 from .listing import RemoteListing, owner_of, refused
@@ -183,7 +183,7 @@ class RemoteLearnings(RemoteListing):
         for start in range(0, len(keys), _AT_ONCE):
             self._http.call("DELETE", kind.delete, {f"{kind.key}s": keys[start : start + _AT_ONCE]})
 
-    def apply(self, user_id: str, changes: Sequence[Change]) -> Applied:  # noqa: ARG002
+    def apply(self, user_id: str, changes: Sequence[Change], *, status: Status | None = None) -> Applied:  # noqa: ARG002
         """Refused: a Reflexio server learns itself.
 
         Raises:

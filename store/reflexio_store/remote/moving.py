@@ -24,7 +24,7 @@ from reflexio_store.records import InteractionRecord, TurnRecord
 from .kinds import KINDS, said
 from .learnings import kind_of
 from .listing import owner_of
-from .outcomes import RemoteOutcomes
+from .reading import RemoteReading
 from .requests import DEFAULT_SESSIONS
 
 _INTERACTION = tuple(field.name for field in fields(InteractionRecord) if field.name != "place")
@@ -37,7 +37,7 @@ _LOSSES = (
 )
 
 
-class RemoteMoving(RemoteOutcomes):
+class RemoteMoving(RemoteReading):
     """The part of the home that gives all it keeps, and takes in what another one gave."""
 
     def losses(self) -> list[str]:
