@@ -11,6 +11,7 @@ from pydantic import AfterValidator, BeforeValidator, Field, SecretStr, Validati
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from reflexio_store.errors import InvalidInputError
+from reflexio_store.homes import is_server
 from reflexio_store.models import problems_of
 
 APP = "reflexio-middleware"
@@ -64,6 +65,8 @@ class Settings(BaseSettings):
     model_config = SettingsConfigDict(env_prefix="REFLEXIO_", extra="forbid", frozen=True)
 
     store: str = Field(default_factory=default_store, description="URL of the home of the record")
+    url: str | None = Field(default=None, description="Address of a Reflexio server as home, where no `store` is given")
+    api_key: SecretStr | None = Field(default=None, description="Key of that server")
     agent_version: str = Field(default="agent-v0", max_length=1000, description="Version of a turn that names none")
     learning: Literal["thread", "later", "off"] = Field(
         default="thread", description="Learn in a thread of this process, leave it to another (`later`), or not at all"
@@ -105,7 +108,9 @@ class Settings(BaseSettings):
     aggregate_approve: bool = Field(
         default=False, description="Use such agent playbooks at once, without a person's approval"
     )
-    recall_timeout: float = Field(default=0.05, gt=0, description="Seconds that a recall may take")
+    recall_timeout: float | None = Field(
+        default=None, gt=0, description="Seconds that a recall may take; None: 0.05, or 1 with a Reflexio server"
+    )
     recall_tokens: int = Field(
         default=400, ge=0, description="Most tokens of a recalled block (about 4 characters each)"
     )
@@ -139,6 +144,25 @@ class Settings(BaseSettings):
         if self.window[1] > self.window[0]:
             raise ValueError(f"learn_stride ({self.window[1]}) must not be above learn_window ({self.window[0]})")
         return self
+
+    @model_validator(mode="before")
+    @classmethod
+    def _server_as_store(cls, given: Any) -> Any:
+        if isinstance(given, dict) and given.get("url") and not given.get("store"):
+            return {**given, "store": given["url"]}
+        return given
+
+    @property
+    def recall_seconds(self) -> float:
+        """Seconds that a recall may take: a server is given time for the way there and back."""
+        if self.recall_timeout is not None:
+            return self.recall_timeout
+        return 1.0 if is_server(self.store) else 0.05
+
+    @property
+    def server_key(self) -> str | None:
+        """The key of the server, in clear text."""
+        return self.api_key.get_secret_value() if self.api_key else None
 
     @property
     def extractors(self) -> tuple[str, ...]:

@@ -24,6 +24,7 @@ def test_the_blocks_of_a_document_run(path: Path, tmp_path: Path) -> None:
     blocks = BLOCK.findall(path.read_text())
     environment = {name: value for name, value in os.environ.items() if not name.startswith("REFLEXIO_")}
     environment["REFLEXIO_RECALL_TIMEOUT"] = "5"  # a loaded machine must not change what is printed
+    environment["PYTHONPATH"] = os.pathsep.join([str(ROOT), environment.get("PYTHONPATH", "")])  # the tests' own server
     environment["REFLEXIO_STORE"] = f"sqlite:///{tmp_path / 'memory.db'}"
     done = subprocess.run(
         [sys.executable, "-c", "\n".join(blocks)],

@@ -30,9 +30,9 @@ from reflexio_store.homes import open_store
 from reflexio_store.sql.dialects.sqlite_driver import driver
 
 _PREFIX: Final = "REFLEXIO_"
-_OTHER_NAMES: Final = ("REFLEXIO_CAPTURE", "REFLEXIO_URL", "REFLEXIO_API_KEY")
-_PACKAGES: Final = ("reflexio-middleware", "pydantic", "sqlalchemy", "sqlmodel", "alembic", "typer", "rich", "openai",
-                    "langchain", "langchain-core")  # fmt: skip
+_OTHER_NAMES: Final = ("REFLEXIO_CAPTURE",)
+_PACKAGES: Final = ("reflexio-middleware", "pydantic", "sqlalchemy", "sqlmodel", "alembic", "httpx", "typer", "rich",
+                    "openai", "langchain", "langchain-core")  # fmt: skip
 _LOW_DISK: Final = 200 * 1024 * 1024
 _DEAD_SHOWN: Final = 20
 
@@ -207,7 +207,7 @@ def _writable(folder: Path, subject: str, found: Diagnosis) -> None:
 def _look_inside(settings: Settings, found: Diagnosis) -> None:
     """Counts, checks and dead jobs; what keeps the store from being opened is a finding."""
     try:
-        with closing(open_store(settings.store)) as store:
+        with closing(open_store(settings.store, api_key=settings.server_key)) as store:
             found.findings += store.check()
             found.counts = store.counts()
             kinds = (LEARN, kind_of("llm"), GENERATE)

@@ -53,10 +53,11 @@ class ReflexioClient(
     process, while it is open, is the one that captured turns go to (see :func:`default_client`).
 
     Args:
-        store: URL of the home: ``sqlite:///memory.db``, or ``sqlite://`` for one in memory. None: the setting
-            ``REFLEXIO_STORE``, else a SQLite file in the user's data folder.
-        url_endpoint: A Reflexio server; not in this release.
-        api_key: Its key; not in this release.
+        store: URL of the home: ``sqlite:///memory.db``, ``sqlite://`` for one in memory, or the address of a Reflexio
+            server (``https://host``). None: the setting ``REFLEXIO_STORE``, else ``REFLEXIO_URL``, else a SQLite file
+            in the user's data folder.
+        url_endpoint: The address of a Reflexio server, by the name that the public client has for it.
+        api_key: The server's key; None: the setting ``REFLEXIO_API_KEY``.
         extractor: What learns: ``"statements"`` (no model), ``"llm"``, an :class:`Extractor` of your own, or several
             side by side in a list.
         redactors: Rules of your own that mask text before anything is written: functions from text to text.

@@ -30,7 +30,7 @@ from reflexio_middleware.settings import Settings, data_folder, parts_of, read_s
 from reflexio_store.contract import Store
 from reflexio_store.errors import InvalidInputError, StoreUnavailableError, StoreURLError
 from reflexio_store.forking import protect
-from reflexio_store.homes import name_of, open_store
+from reflexio_store.homes import is_server, name_of, open_store
 from reflexio_store.models import problems_of
 
 M = TypeVar("M", bound=BaseModel)
@@ -89,23 +89,20 @@ class Core:
         _background: bool = False,
         **settings: Any,
     ) -> None:
-        if url_endpoint is not None or api_key is not None:
-            raise StoreURLError(
-                "A Reflexio server (url_endpoint=, api_key=) is no home of this release yet. "
-                "Use the embedded one: ReflexioClient() or ReflexioClient('sqlite:///memory.db')"
-            )
         given = _given(extractor)
         _check_parts(given, redactors)
         named = [one for one in given if isinstance(one, str)] or None
-        self.settings: Settings = read_settings(store=store, extractor=named, **settings)
+        home = _home(store, url_endpoint)
+        self.settings: Settings = read_settings(store=home, api_key=api_key, extractor=named, **settings)
         self._extractors: Sequence[Extractor | str] = given or self.settings.extractors
+        learns_here = self._check_learner(given) and self.settings.learning == "thread"
         self._opening = threading.Lock()
         self._resting = False
         self._opened: Store | None = None
         self._closed = False
         self._pools: dict[str, ThreadPoolExecutor] = {}
         self._finished: set[tuple[str, str]] = set()
-        self._readers = readers_of(self._extractors, self.settings) if self.settings.learning == "thread" else []
+        self._readers = readers_of(self._extractors, self.settings) if learns_here else []
         self._worker = LearningWorker(self._open, steps_of(self._readers, self.settings)) if self._readers else None
         self._delivery = Delivery(
             self._open,
@@ -129,13 +126,22 @@ class Core:
         protect(self)
         _close_with_child(self)
 
+    def _check_learner(self, extractors: Sequence[object]) -> bool:
+        """Whether this process may learn: a server does that itself, and two would learn the same twice."""
+        if not is_server(self.settings.store):
+            return True
+        if extractors or "extractor" in self.settings.model_fields_set:
+            problem = ("extractor", "a Reflexio server learns itself: leave it out, or name a home that is a database")
+            raise InvalidInputError("The client cannot be made", [problem])
+        return False
+
     def _open(self) -> Store:
         if self._opened is None:
             with self._opening:
                 if self._closed:
                     raise StoreUnavailableError("This client is closed: make a new one")
                 if self._opened is None:
-                    self._opened = open_store(self.settings.store)
+                    self._opened = open_store(self.settings.store, api_key=self.settings.server_key)
         return self._opened
 
     @property
@@ -191,7 +197,8 @@ class Core:
 
     def stats(self) -> dict[str, int]:
         """Counters of this process (``turns_captured``, ``turns_stored``, ``turns_refused``, ``internal_errors``,
-        ``recalls``, ``recalls_late``, ...); ``pending``: turns of this client that are not stored yet; and of the
+        ``recalls``, ``recalls_late``, ``store_unavailable``,
+        ``store_access_refused``, ...); ``pending``: turns of this client that are not stored yet; and of the
         store, where it is open: ``jobs_ready``, ``jobs_running``, ``jobs_dead``, and ``llm_tokens_today``."""
         found = {**counters(), "pending": self._delivery.pending}
         store = self._opened
@@ -288,6 +295,17 @@ class Core:
                 pool = self._pools.get(name) or ThreadPoolExecutor(size, thread_name_prefix=f"reflexio-{name}")
                 self._pools[name] = pool
         return pool
+
+
+def _home(store: str | None, url_endpoint: str | None) -> str | None:
+    """The URL of the home where one is given: ``url_endpoint`` is the public client's name for that of a server."""
+    if url_endpoint is None:
+        return store
+    if store is not None and store != url_endpoint:
+        raise StoreURLError("Give the home once: as store, or (a Reflexio server's address) as url_endpoint.")
+    if not is_server(url_endpoint):
+        raise StoreURLError(f"url_endpoint is the address of a Reflexio server (https://host), not {url_endpoint!r}.")
+    return url_endpoint
 
 
 def _given(extractor: Extractor | str | Sequence[Extractor | str] | None) -> list[Extractor | str]:

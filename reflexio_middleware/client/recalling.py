@@ -81,7 +81,8 @@ class RecallApi(Core):
             agent_version: Playbooks of this version; None: the scope's, else the setting.
             top_k: Most learnings of one kind; None: the setting ``recall_top_k`` (5).
             token_budget: Most tokens of the block; None: the setting ``recall_tokens`` (400).
-            timeout: Seconds at most; None: the setting ``recall_timeout`` (0.05), and a second for the first recall.
+            timeout: Seconds at most; None: the setting ``recall_timeout`` (0.05, or 1 with a server), and a
+                second for the first recall.
             hold: Give the same block for the whole session, from the first one that is not empty on, as long as all in
                 it still stands: for system messages, so that the provider's prompt cache keeps its prefix.
 
@@ -189,7 +190,8 @@ class RecallApi(Core):
         if timeout is not None:
             return timeout
         first, self._recalled_before = not self._recalled_before, True
-        return max(_FIRST_SECONDS, self.settings.recall_timeout) if first else self.settings.recall_timeout
+        seconds = self.settings.recall_seconds
+        return max(_FIRST_SECONDS, seconds) if first else seconds
 
     def _check_query(self, query: object) -> None:
         if not isinstance(query, str):
@@ -255,7 +257,7 @@ class RecallApi(Core):
     def _recalled(self, question: _Question) -> Recall:
         with guard("recall"), span("reflexio.recall", "retrieval") as traced:
             if self._delivery.pending:
-                self._delivery.flush(self.settings.recall_timeout / 2)
+                self._delivery.flush(self.settings.recall_seconds / 2)
             store = self._open()
             if question.user_id and store.opted_out(question.user_id):
                 question = dataclasses.replace(question, user_id="", hold=False)

@@ -12,7 +12,7 @@ from reflexio_middleware.capture.snapshot import snapshot
 from reflexio_middleware.client.core import Core, checked
 from reflexio_middleware.learning.learn import LEARN, kind_of
 from reflexio_store.contract import JobState, Receipt
-from reflexio_store.errors import DeliveryError, InvalidInputError
+from reflexio_store.errors import DeliveryError, InvalidInputError, StoreUnavailableError
 from reflexio_store.ids import uuid7
 from reflexio_store.models import (
     BulkDeleteResponse,
@@ -29,6 +29,8 @@ from reflexio_store.records import InteractionRecord, TurnRecord
 
 _OPTIONS = ("session_finished", "skip_aggregation", "force_extraction", "evaluation_only", "override_learning_stall")
 _MAX_IDS = 10_000
+_STANDING = {"ready": "pending", "running": "processing", "done": "done", "dead": "failed"}
+_ASK_SECONDS = 0.5  # a server answers 120 such questions a minute (wire fact)
 
 
 class RequestsApi(Core):
@@ -94,7 +96,11 @@ class RequestsApi(Core):
         return self._answer(turn, warnings, "Stored", wait=wait_for_response)
 
     def _stored(self, request_id: str) -> bool:
-        return bool(self._settled().get_requests(GetRequestsRequest(request_id=request_id)).sessions)
+        """Whether the home has it; where it cannot be asked, it keeps each id once all the same."""
+        try:
+            return bool(self._settled().get_requests(GetRequestsRequest(request_id=request_id)).sessions)
+        except StoreUnavailableError:
+            return False
 
     def _answer(
         self, turn: TurnRecord, warnings: list[str], message: str, *, wait: bool = False
@@ -104,6 +110,8 @@ class RequestsApi(Core):
             answer = {"learning_status": "not_tracked", "learning_reason": "not_applicable"}
         elif wait and self._worker is not None:
             answer = self._wait_for_learning(turn)
+        elif wait and self.store.learns_itself:
+            answer = self._wait_for_server(turn)
         store = self._opened
         return PublishUserInteractionResponse(
             success=True, message=message, warnings=warnings, request_id=turn.request_id,
@@ -125,13 +133,36 @@ class RequestsApi(Core):
         results = [state.result for state in self._learning_states(turn.user_id, turn.session_id)]
         return {"learning_status": "done", **{name: sum(one.get(name, 0) for one in results) for name in names}}
 
+    def _wait_for_server(self, turn: TurnRecord) -> dict[str, Any]:
+        """Ask a server that learns itself until it is done, or says that it waits for more to be said."""
+        deadline = time.monotonic() + self.settings.flush_timeout
+        answer = {"learning_status": "deferred", "learning_reason": "wait_timeout"}
+        try:
+            self._settled()
+            while time.monotonic() < deadline:
+                status, reason = self._learning_of(turn.user_id, turn.session_id, turn.request_id)
+                if status == "not_tracked":
+                    return {"learning_status": status, "learning_reason": "not_applicable"}
+                if status in ("done", "failed"):
+                    return {"learning_status": status, "learning_reason": reason}
+                if reason == "waiting_for_window":
+                    return {"learning_status": "deferred", "learning_reason": reason}
+                time.sleep(_ASK_SECONDS)
+        except StoreUnavailableError as error:
+            answer["learning_reason"] = str(error)
+        return answer
+
     def _learning_states(self, user_id: str, session_id: str) -> list[JobState]:
+        if self.store.learns_itself:
+            return self.store.job_states(LEARN, user_id=user_id, key=session_id)
         kinds = [LEARN, *map(kind_of, self._extractor_names)]
         return [state for kind in kinds for state in self.store.job_states(kind, user_id=user_id, key=session_id)]
 
     def _learning_of(self, user_id: str, session_id: str, request_id: str) -> tuple[str, str]:
         """Where learning from a request stands, and why it does not go on where it does not."""
         states = self._learning_states(user_id, session_id)
+        if self.store.learns_itself:
+            return (_STANDING[states[0].state], states[0].last_error) if states else ("not_tracked", "")
         unread = {turn.extractor for turn in self.store.unlearned(user_id, session_id) if turn.request_id == request_id}
         if not unread:
             return ("done", "") if states else ("not_tracked", "")

@@ -23,7 +23,13 @@ from reflexio_middleware.delivery.orphans import OrphanSpool, UnreadableSpoolErr
 from reflexio_middleware.delivery.spool import MAX_BYTES, MAX_RECORDS, FileSpool, MemorySpool, Spool, forget_damaged
 from reflexio_middleware.guard import count, guard, warn
 from reflexio_store.contract import Requests
-from reflexio_store.errors import ReflexioError, SchemaTooNewError, StoreCorruptError, StoreUnavailableError
+from reflexio_store.errors import (
+    ReflexioError,
+    SchemaTooNewError,
+    StoreAccessError,
+    StoreCorruptError,
+    StoreUnavailableError,
+)
 from reflexio_store.forking import protect
 from reflexio_store.records import TurnRecord
 
@@ -319,6 +325,8 @@ class Delivery:
         except _WAITING as error:
             self.last_error = str(error)
             count("store_unavailable")
+            if isinstance(error, StoreAccessError):
+                count("store_access_refused")
             warn("store", "reflexio: the store cannot be used; turns wait in the spool (%s)", error)
             return False
         self._failures = 0

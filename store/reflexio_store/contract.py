@@ -567,6 +567,11 @@ class Store(Requests, Learnings, Promotions, Opting, Histories, Agreements, Uses
         """``sqlite``, ``postgresql`` or ``remote``."""
         ...
 
+    @property
+    def learns_itself(self) -> bool:
+        """Whether the home learns from what it is given: no worker is needed, and :meth:`apply` is refused."""
+        ...
+
     def counts(self) -> dict[str, int]:
         """Rows by what they are: ``sessions, requests, interactions, profiles, user_playbooks, agent_playbooks,
         dismissals, outcomes``, and jobs as ``jobs_ready, jobs_running, jobs_done, jobs_dead``."""

@@ -8,6 +8,7 @@
     ├── MissingExtraError (ImportError)  an optional package is not installed
     ├── StoreError                       the store could not do what was asked
     │   ├── StoreUnavailableError        cannot open, reach or lock it
+    │   │   └── StoreAccessError         it does not let us in: key or password missing or wrong
     │   ├── StoreCorruptError            the file is damaged or is no database
     │   └── SchemaTooNewError            written by a newer release than this one
     ├── DeliveryError                    a turn could not be accepted for delivery
@@ -60,7 +61,22 @@ class StoreError(ReflexioError):
 
 
 class StoreUnavailableError(StoreError):
-    """The store cannot be opened, reached or locked. Captured turns wait in the spool until it can."""
+    """The store cannot be opened, reached or locked. Captured turns wait in the spool until it can.
+
+    Args:
+        message: What went wrong, and where.
+        retry_after: Seconds that the store asked to be left alone, where it named any.
+        in_doubt: What was asked may have been done all the same: only the answer is missing.
+    """
+
+    def __init__(self, message: str, *, retry_after: float | None = None, in_doubt: bool = False) -> None:
+        self.retry_after = retry_after
+        self.in_doubt = in_doubt
+        super().__init__(message)
+
+
+class StoreAccessError(StoreUnavailableError):
+    """The store does not let us in. Mend the key or password in the settings; captured turns wait until then."""
 
 
 class StoreCorruptError(StoreError):

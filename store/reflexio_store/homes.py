@@ -9,15 +9,26 @@ from .contract import Store
 from .errors import StoreURLError
 
 _FORMS = (
-    "sqlite:///memory.db (a file), sqlite:////absolute/memory.db, sqlite:// (in memory, gone when closed), or "
-    "postgresql://user:password@host/database"
+    "sqlite:///memory.db (a file), sqlite:////absolute/memory.db, sqlite:// (in memory, gone when closed), "
+    "postgresql://user:password@host/database, or the address of a Reflexio server (https://host)"
 )
-_SPELLINGS: Final = dict.fromkeys(("postgresql", "postgres", "postgresql+psycopg"), "postgresql")
-_NO_PART_OF_A_NAME: Final = frozenset({"password", "sslpassword", "oauth_client_secret", "pool_size"})
+_SPELLINGS: Final[dict[str, str]] = dict.fromkeys(("postgresql", "postgres", "postgresql+psycopg"), "postgresql")
+_NO_PART_OF_A_NAME: Final = frozenset(
+    {"password", "sslpassword", "oauth_client_secret", "pool_size", "timeout", "search_timeout", "connections"}
+)
 
 
-def open_store(url: str) -> Store:
+def is_server(url: str) -> bool:
+    """Whether a URL is the address of a Reflexio server, which learns itself."""
+    return url.split(":", 1)[0].lower() in ("http", "https")
+
+
+def open_store(url: str, *, api_key: str | None = None) -> Store:
     """Open the home that ``url`` names, making or upgrading its tables when needed.
+
+    Args:
+        url: Where the record is.
+        api_key: The key of a Reflexio server; other homes need none.
 
     Raises:
         StoreURLError: The URL is no form that is known.
@@ -37,8 +48,10 @@ def open_store(url: str) -> Store:
         from .sql.home import SqlStore
 
         return SqlStore(PostgresqlDialect(parse_postgresql_url(url)))
-    if scheme in ("http", "https"):
-        raise StoreURLError(f"No {scheme} home in this release. Use {_FORMS}.")
+    if is_server(url):
+        from .remote.home import RemoteStore
+
+        return RemoteStore(url, api_key=api_key)
     raise StoreURLError(f"The store URL begins with {scheme!r}, which is not understood. Use {_FORMS}.")
 
 
@@ -51,5 +64,5 @@ def name_of(url: str) -> str:
     location, _, query = rest.partition("?")
     user, at, place = location.rpartition("@")
     options = sorted((name, value) for name, value in parse_qsl(query) if name not in _NO_PART_OF_A_NAME)
-    name = f"{_SPELLINGS.get(scheme.lower(), scheme.lower())}://{user.partition(':')[0]}{at}{place}"
+    name = f"{_SPELLINGS.get(scheme.lower(), scheme.lower())}://{user.partition(':')[0]}{at}{place.rstrip('/')}"
     return f"{name}?{urlencode(options)}" if options else name

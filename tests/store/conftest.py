@@ -12,9 +12,23 @@ import pytest
 from reflexio_store import ids
 from reflexio_store.contract import Store
 from reflexio_store.records import InteractionRecord, TurnRecord
-from tests.store.homes import HOMES
+from tests.store.homes import HOMES, LACKS
 
 MakeTurn = Callable[..., TurnRecord]
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Leave out what a home cannot do; see :data:`tests.store.homes.LACKS`."""
+    left_out = [item for item in items if _lacks(item)]
+    if left_out:
+        config.hook.pytest_deselected(items=left_out)
+        items[:] = [item for item in items if not _lacks(item)]
+
+
+def _lacks(item: pytest.Item) -> bool:
+    parameters = getattr(getattr(item, "callspec", None), "params", {})
+    lacking = LACKS.get(str(parameters.get("store") or parameters.get("shared_store")), frozenset())
+    return any(need in lacking for mark in item.iter_markers("needs") for need in mark.args)
 
 
 @pytest.fixture(params=HOMES)

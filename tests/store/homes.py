@@ -10,6 +10,7 @@ import pytest
 
 from reflexio_store.contract import Store
 from reflexio_store.homes import open_store
+from tests.reflexio_server import ReflexioServer
 from tests.store.postgres import Server
 
 Home = Callable[[pytest.FixtureRequest, Path], AbstractContextManager[Store]]
@@ -38,4 +39,40 @@ def postgresql(request: pytest.FixtureRequest, folder: Path) -> Iterator[Store]:
         yield store
 
 
-HOMES: dict[str, Home] = {"sqlite file": sqlite_file, "sqlite memory": sqlite_memory, "postgresql": postgresql}
+@contextmanager
+def remote(request: pytest.FixtureRequest, folder: Path) -> Iterator[Store]:
+    """A server on the loopback, whose clock gives each request a second of its own, so that they have an order."""
+    with ReflexioServer(ticking=True) as server, closing(open_store(f"{server.url}?connections=1")) as store:
+        yield store
+
+
+LACKS: dict[str, frozenset[str]] = {
+    "remote": frozenset(
+        {
+            "jobs",
+            "evidence",
+            "times",
+            "status",
+            "ids of each user",
+            "scores",
+            "uses",
+            "whole records",
+            "ids of messages",
+            "extractors",
+        }
+    ),
+}
+"""What a home cannot do: tests marked ``needs`` with it are not run there.
+
+A Reflexio server learns itself, so it keeps no jobs, no evidence of ours, and nothing for extractors; it sets the time
+of a request, keeps neither its status nor its metadata, makes the ids of messages, has one space of ids for all users,
+ranks without scores, does not hand out how a learning fared, and loses parts of what is moved to it (its ``losses`` say
+which).
+"""
+
+HOMES: dict[str, Home] = {
+    "sqlite file": sqlite_file,
+    "sqlite memory": sqlite_memory,
+    "postgresql": postgresql,
+    "remote": remote,
+}

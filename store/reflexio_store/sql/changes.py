@@ -8,13 +8,13 @@ from typing import Any, Final
 from sqlalchemy import Connection, RowMapping, and_, select
 
 from reflexio_store.contract import Applied, Change
+from reflexio_store.json_text import storable_json
 from reflexio_store.models import Evidence, Status, UserPlaybook, UserProfile
 
 from .database import retried
 from .dialects import Dialect
 from .dismissals import is_dismissed
 from .expiry import ask_to_purge
-from .json_text import storable_json
 from .kinds import PROFILES, Kind, kind_named
 from .learning_rows import add_evidence, evidence_of, insert_rows, interaction_ids, named, remove_evidence, rewrite_row
 from .opting import has_opted_out

@@ -79,6 +79,11 @@ class SqlStore(
         """``sqlite`` or ``postgresql``."""
         return self._database.dialect.name
 
+    @property
+    def learns_itself(self) -> bool:
+        """False: learning is the work of whoever claims its jobs."""
+        return False
+
     def close(self) -> None:
         """Release every connection, once running calls have ended. Closing twice is fine."""
         self._finish_compacting()

@@ -14,10 +14,9 @@ from typing import Any, TypeVar
 from pydantic import BaseModel
 
 from reflexio_store.ids import interaction_id
+from reflexio_store.json_text import dumps, storable_json, storable_text
 from reflexio_store.models import Citation, Interaction, Request, RetrievedLearning, ToolUsed
 from reflexio_store.records import InteractionRecord, TurnRecord
-
-from .json_text import dumps, storable_json, storable_text
 
 M = TypeVar("M", bound=BaseModel)
 _LARGEST = 2**63 - 1

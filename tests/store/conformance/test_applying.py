@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pytest
+
 from reflexio_store import ids
 from reflexio_store.contract import Applied, Change, Store
 from reflexio_store.models import (
@@ -19,6 +21,7 @@ from tests.store.conformance.asking import (
 )
 
 
+@pytest.mark.needs("evidence")
 class TestApplyingChanges:
     def test_what_is_added_names_its_origin(self, store: Store, turn: MakeTurn) -> None:
         """Request, interactions and evidence; under the user of the session, whatever the extractor wrote."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pytest
+
 from reflexio_store import ids
 from reflexio_store.contract import Receipt, Store
 from reflexio_store.models import (
@@ -28,6 +30,7 @@ class TestForgetting:
         assert store.delete_session("nothing") == Receipt()
         assert store.delete_user("nobody") == Receipt()
 
+    @pytest.mark.needs("evidence")
     def test_a_request_goes_with_what_rested_on_it_alone(self, store: Store, turn: MakeTurn) -> None:
         """Shared learnings lose that evidence, manual ones stay, and the session is counted anew."""
         gone, stays = turn("I am called Ada", "Hello"), turn("I like tea", "Good")
@@ -56,6 +59,7 @@ class TestForgetting:
         assert store.delete_requests([stored.request_id], user_id="ada") == Receipt()
         assert store.delete_requests([stored.request_id], user_id="bob").requests == 1
 
+    @pytest.mark.needs("evidence", "jobs")
     def test_a_session_goes_with_its_learnings_and_its_job(self, store: Store, turn: MakeTurn) -> None:
         """Of the named user only; of all users where none is named."""
         turns = [turn(user_id=user) for user in ("ada", "bob", "eve")]
@@ -67,6 +71,7 @@ class TestForgetting:
         assert sessions_of(store) == ["s2"]
         assert [state.key for state in store.job_states("learn")] == ["s2"]
 
+    @pytest.mark.needs("jobs")
     def test_a_user_goes_with_everything(self, store: Store, turn: MakeTurn) -> None:
         """More sessions than one transaction takes, learnings by hand, jobs; others keep theirs."""
         mine = [turn(session_id=f"s{number}") for number in range(120)]

@@ -27,6 +27,7 @@ def found(store: Store, words: str) -> list[str]:
     return [item.content for item in store.search_interactions(query)]
 
 
+@pytest.mark.needs("ids of messages")
 class TestForgettingAMessage:
     def test_it_goes_with_what_rested_on_it_alone(self, store: Store, turn: MakeTurn) -> None:
         """Shared learnings lose that evidence; the other messages stay, where they were, and are still found."""

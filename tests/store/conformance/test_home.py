@@ -15,7 +15,7 @@ class TestAHome:
     def test_a_home_keeps_the_contract(self, store: Store) -> None:
         """It names itself, and its health check finds no error."""
         assert isinstance(store, Store)
-        assert store.url.startswith(store.kind)
+        assert store.url.startswith({"remote": "http"}.get(store.kind, store.kind))
         assert [finding for finding in store.check() if finding.level == "error"] == []
 
     def test_a_closed_home_says_so(self, store: Store, turn: MakeTurn) -> None:

@@ -12,6 +12,7 @@ from tests.store.conformance.asking import (
 )
 
 
+@pytest.mark.needs("jobs")
 class TestJobs:
     def test_a_turn_asks_for_the_learning_of_its_session(self, store: Store, turn: MakeTurn) -> None:
         """Once for each session, with the number of turns; not for nobody, not for evaluations."""

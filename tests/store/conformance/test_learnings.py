@@ -25,6 +25,7 @@ from tests.store.conformance.asking import (
 
 
 class TestLearnings:
+    @pytest.mark.needs("evidence")
     def test_a_learning_comes_back_as_it_was_given(self, store: Store) -> None:
         """All three kinds, with an id made for each."""
         profile = UserProfile(
@@ -49,6 +50,7 @@ class TestLearnings:
             [found] = store.get_learnings(kind, LearningQuery())  # type: ignore[arg-type]
             assert found == expected.model_copy(update={name: number})
 
+    @pytest.mark.needs("ids of each user")
     def test_a_known_id_is_replaced_for_its_user_only(self, store: Store) -> None:
         """Two users may use the same id, and neither touches the other's."""
         store.add_learnings([UserProfile(profile_id="p", user_id=user, content="old") for user in ("ada", "bob")])
@@ -135,6 +137,7 @@ class TestLearnings:
             store.update_learning("profile", made, fields)
         assert profiles_of(store, "ada") == ["Likes tea"]
 
+    @pytest.mark.needs("ids of each user")
     def test_an_update_without_a_user_never_guesses_between_two(self, store: Store) -> None:
         """The same id at two users needs a user."""
         store.add_learnings([UserProfile(profile_id="p", user_id=user, content="x") for user in ("ada", "bob")])

@@ -30,6 +30,7 @@ class TestListing:
         assert [item.content for item in data.interactions] == ["1", "2", "3"]
         assert [item.request.request_id for item in store.read_session("ada", "a")] == [old.request_id, new.request_id]
 
+    @pytest.mark.needs("times")
     def test_every_filter_holds_for_each_request(self, store: Store, turn: MakeTurn) -> None:
         """By user, session, request, source and time; the window is half open."""
         first = turn(at=1000, source="web")

@@ -20,6 +20,8 @@ from reflexio_store.moving import RECORD_KINDS, Dismissal, JobRecord, Record, Re
 from reflexio_store.records import TurnRecord
 from tests.store.conformance.asking import MakeTurn, search_profiles
 
+whole = pytest.mark.needs("whole records")
+
 
 def everything(store: Store, limit: int = 500, user_id: str | None = None) -> dict[RecordKind, list[Record]]:
     read: dict[RecordKind, list[Record]] = {}
@@ -56,6 +58,7 @@ def some(turn: MakeTurn, user: str) -> list[Record]:
 SHARED = AgentPlaybook(agent_playbook_id=1, agent_version="v1", content="Warm the pot.", trigger="tea")
 
 
+@whole
 def test_what_was_put_is_read_as_it_was(store: Store, turn: MakeTurn) -> None:
     """Each record whole, and each once, however small the pages."""
     records = [*some(turn, "ada"), *some(turn, "bob"), SHARED]
@@ -65,6 +68,7 @@ def test_what_was_put_is_read_as_it_was(store: Store, turn: MakeTurn) -> None:
     assert store.losses() == []
 
 
+@whole
 def test_of_one_user_only_what_is_held_on_this_user_is_read(store: Store, turn: MakeTurn) -> None:
     """Agent playbooks are nobody's."""
     mine = some(turn, "ada")
@@ -72,6 +76,7 @@ def test_of_one_user_only_what_is_held_on_this_user_is_read(store: Store, turn: 
     assert told(everything(store, user_id="ada")) == sorted(map(repr, mine))
 
 
+@whole
 def test_putting_again_changes_nothing(store: Store, turn: MakeTurn) -> None:
     """Within one call, too."""
     records = [*some(turn, "ada"), SHARED]
@@ -81,6 +86,7 @@ def test_putting_again_changes_nothing(store: Store, turn: MakeTurn) -> None:
     assert everything(store) == before
 
 
+@whole
 def test_another_value_replaces_a_learning_and_no_request(store: Store, turn: MakeTurn) -> None:
     """Its evidence and its full text follow; dismissals and jobs stay as they are."""
     old = turn("one", "two")
@@ -96,6 +102,7 @@ def test_another_value_replaces_a_learning_and_no_request(store: Store, turn: Ma
     assert store.job_states("learn")[0].state == "done"
 
 
+@whole
 def test_the_learnings_of_two_users_with_one_id_stay_apart(store: Store) -> None:
     """What is put for one never takes the place of another's."""
     for user in ("ada", "bob"):
@@ -103,6 +110,7 @@ def test_the_learnings_of_two_users_with_one_id_stay_apart(store: Store) -> None
     assert search_profiles(store, "ada", "ada bob") == ["Is ada."]
 
 
+@whole
 def test_no_work_is_asked_for_but_that_of_the_jobs(store: Store, turn: MakeTurn) -> None:
     """A job that ran elsewhere is ready here, and can be finished."""
     store.put_records([turn()])
@@ -113,6 +121,7 @@ def test_no_work_is_asked_for_but_that_of_the_jobs(store: Store, turn: MakeTurn)
     assert store.job_states("learn")[0].state == "done"
 
 
+@whole
 def test_a_message_that_was_deleted_leaves_its_place_empty(store: Store, turn: MakeTurn) -> None:
     """The others are where they were, wherever the request goes: their evidence would name others else."""
     stored = turn("one", "two", "three")

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import pytest
+
 from reflexio_store.contract import Change, Promoted, Store
 from reflexio_store.models import Evidence, LearningQuery, Status, UserPlaybook, UserProfile
 
 from .asking import MakeTurn
+
+pytestmark = pytest.mark.needs("extractors")
 
 
 def learn(

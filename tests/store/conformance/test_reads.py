@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from contextlib import closing
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -12,6 +13,8 @@ from reflexio_store.contract import Reading, Store, Unlearned, Usage
 from reflexio_store.homes import open_store
 
 from .asking import MakeTurn, quick
+
+pytestmark = pytest.mark.needs("extractors")
 
 
 def names(reading: Reading) -> list[str]:

@@ -91,6 +91,7 @@ class TestSearch:
 
     @quick
     @given(content=st.text(min_size=1, max_size=60), words=st.text(max_size=60))
+    @pytest.mark.needs("scores")
     def test_no_text_breaks_a_search(self, shared_store: Store, content: str, words: str) -> None:
         """Whatever is stored and asked for, the answer is a list within bounds."""
         user = ids.uuid7()

@@ -22,6 +22,7 @@ from tests.store.conformance.asking import (
 )
 
 
+@pytest.mark.needs("evidence")
 class TestCorrectingByHand:
     def test_what_was_deleted_is_not_learned_again_from_the_same_messages(self, store: Store, turn: MakeTurn) -> None:
         """Not by the next run, not in other spelling; only a new message says it anew."""
@@ -104,6 +105,7 @@ class TestCorrectingByHand:
         assert store.apply("ada", [second]) == Applied(profiles_added=1)
 
 
+@pytest.mark.needs("evidence")
 class TestSucceeding:
     def test_forgetting_a_correction_restores_what_it_corrected(self, store: Store, turn: MakeTurn) -> None:
         """Current, searchable, and superseded by nothing."""

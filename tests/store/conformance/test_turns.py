@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import threading
 
+import pytest
+
 from reflexio_store import ids
 from reflexio_store.contract import Store
 from reflexio_store.models import (
@@ -16,6 +18,7 @@ from tests.store.conformance.asking import (
 
 
 class TestStoringTurns:
+    @pytest.mark.needs("status")
     def test_a_turn_comes_back_as_it_was_stored(self, store: Store, turn: MakeTurn) -> None:
         """Every field of a turn and its interactions survives."""
         stored = turn("find it", "found", source="web_app", status="error", error="boom", metadata={"a": [1]})

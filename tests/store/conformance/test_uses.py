@@ -23,6 +23,7 @@ def outcome(session_id: str, said: str, at: int = 1_700_000_000, **fields: objec
     return SessionOutcome.model_validate({"session_id": session_id, "outcome": said, "occurred_at": at, **fields})
 
 
+@pytest.mark.needs("uses")
 class TestUse:
     def test_what_was_shown_and_cited_is_counted_by_turns(self, store: Store, turn: MakeTurn) -> None:
         """Once for each turn, whatever else was shown; what was never shown is left out."""
@@ -88,6 +89,7 @@ class TestOutcomes:
         assert store.mark_outcome(outcome("s1", "success", user_id="ada")).reason == "unknown_session"
         assert store.get_outcomes(GetSessionOutcomesRequest()) == []
 
+    @pytest.mark.needs("ids of each user")
     def test_a_session_of_several_users_must_be_told_apart(self, store: Store, turn: MakeTurn) -> None:
         """By the user."""
         store.add_turns([turn(user_id="ada"), turn(user_id="bob")])
@@ -112,6 +114,7 @@ class TestOutcomes:
         assert listed(top_k=2, offset=1) == "cb"
         assert listed(user_id="bob") == ""
 
+    @pytest.mark.needs("uses")
     def test_a_forgotten_session_has_no_outcome(self, store: Store, turn: MakeTurn) -> None:
         """Whether it was deleted by itself or with its user."""
         store.add_turns([turn(session_id="a"), turn(session_id="b")])
@@ -123,6 +126,7 @@ class TestOutcomes:
         assert store.get_outcomes(GetSessionOutcomesRequest()) == []
 
 
+@pytest.mark.needs("uses")
 def test_an_experiment_counts_the_sessions_of_each_user_and_arm(store: Store, turn: MakeTurn) -> None:
     """A session counts once however many turns it has; one without report counts as such."""
 

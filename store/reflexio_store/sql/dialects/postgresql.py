@@ -26,7 +26,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from reflexio_store.contract import Finding
 from reflexio_store.errors import MissingExtraError, ReflexioError, StoreUnavailableError
-from reflexio_store.sql.json_text import dumps_for_jsonb
+from reflexio_store.json_text import dumps_for_jsonb
 
 try:
     import psycopg

@@ -30,8 +30,8 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from reflexio_store.contract import Finding
 from reflexio_store.errors import ReflexioError, StoreUnavailableError
+from reflexio_store.json_text import dumps
 from reflexio_store.lockfile import LockFile
-from reflexio_store.sql.json_text import dumps
 
 from . import Engines, Row
 from .sqlite_driver import MEND, driver, has_wal_fault, warn_of_wal_fault

@@ -1,0 +1,51 @@
+"""What the parts of the home share: the server, the circuits that guard it, and threads for calls at once."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor
+from typing import TypeVar
+
+from reflexio_store.errors import StoreUnavailableError
+
+from .circuit import Circuit
+from .http import Http
+from .publish import Publisher
+
+T = TypeVar("T")
+R = TypeVar("R")
+
+
+class Part:
+    """A part of the home: some methods of the contract over a shared server.
+
+    Args:
+        make_http: Makes the connections; called again in a forked child.
+        connections: Most calls at once.
+        search_timeout: Seconds that one search may take.
+    """
+
+    def __init__(self, make_http: Callable[[], Http], *, connections: int, search_timeout: float) -> None:
+        self._make_http = make_http
+        self._connections = connections
+        self._search_timeout = search_timeout
+        self._begin()
+
+    def _begin(self) -> None:
+        self._http = self._make_http()
+        self._pool: ThreadPoolExecutor | None = None
+        self._searching = Circuit("Searching the server", failures=3, pause=5.0)
+        self._publishing = Circuit("Sending turns to the server", failures=5, pause=1.0)
+        self._publisher = Publisher(self._http, self._publishing, self._each, self._connections)
+
+    def _each(self, work: Callable[[T], R], things: Iterable[T]) -> list[R]:
+        """What ``work`` makes of each thing, in order; several at once where there are several."""
+        listed = list(things)
+        if len(listed) < 2 or self._connections < 2:
+            return [work(thing) for thing in listed]
+        if self._pool is None:
+            self._pool = ThreadPoolExecutor(self._connections, thread_name_prefix="reflexio-remote")
+        try:
+            return list(self._pool.map(work, listed))
+        except RuntimeError as error:  # the pool is shut down
+            raise StoreUnavailableError(f"The store {self._http.url} is closed. Open it again to use it.") from error

@@ -1,0 +1,96 @@
+"""Between our values and the bodies of the server.
+
+The server groups by ``session_id`` alone, keeps no ``status``, ``error`` and ``metadata`` of a request, leaves null
+keys out, and does not hand back ``citations`` and ``image_encoding`` (wire facts).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import UTC, datetime, timedelta
+from typing import Any, Final
+
+from reflexio_store.models import Interaction, Request, RequestData
+from reflexio_store.records import InteractionRecord, TurnRecord
+
+NOBODY: Final = "reflexio-middleware:nobody"
+"""The user of turns without one, as the server accepts no empty ``user_id``. It does not learn from such turns."""
+
+_INTERACTION_FIELDS = tuple(
+    name for name in InteractionRecord.__dataclass_fields__ if name not in ("role", "created_at")
+)
+
+
+def wire_user(user_id: str) -> str:
+    """The name of a user on the server."""
+    return user_id or NOBODY
+
+
+def our_user(user_id: str) -> str:
+    """The user that a name on the server stands for."""
+    return "" if user_id == NOBODY else user_id
+
+
+def publish_body(turn: TurnRecord, *, learn: bool) -> dict[str, Any]:
+    """The body that publishes a turn, without fields at their defaults.
+
+    ``request_id`` is a field of the wire that the public client does not send: it makes publishing safe to repeat.
+    """
+    body: dict[str, Any] = {
+        "request_id": turn.request_id,
+        "user_id": wire_user(turn.user_id),
+        "session_id": turn.session_id,
+        "agent_version": turn.agent_version,
+        "source": turn.source,
+        "interaction_data_list": [_interaction_body(item, turn) for item in turn.interactions],
+        "retrieval_experiment_id": turn.retrieval_experiment_id,
+        "retrieval_experiment_arm": turn.retrieval_experiment_arm,
+        **turn.options,
+    }
+    if not (learn and turn.user_id) or body.get("evaluation_only"):
+        body["evaluation_only"] = True
+        body.pop("force_extraction", None)  # the two exclude each other
+    return {name: value for name, value in body.items() if value not in (None, "")}
+
+
+def _interaction_body(item: InteractionRecord, turn: TurnRecord) -> dict[str, Any]:
+    body: dict[str, Any] = {
+        "role": item.role,
+        "created_at": item.created_at or turn.created_at_us // 1_000_000,
+        **{name: value for name in _INTERACTION_FIELDS if (value := getattr(item, name)) and value != "none"},
+    }
+    return body
+
+
+def request_data(found: Mapping[str, Any]) -> RequestData:
+    """A request with its interactions as the server tells of it, oldest interaction first."""
+    request = dict(found["request"])
+    request["user_id"] = our_user(request["user_id"])
+    if not request["user_id"]:
+        request["evaluation_only"] = False  # set by us, to keep the server from learning
+    interactions = sorted(map(interaction, found.get("interactions") or ()), key=lambda item: item.interaction_id)
+    return RequestData(request=Request.model_validate(request), interactions=interactions)
+
+
+def interaction(found: Mapping[str, Any]) -> Interaction:
+    """An interaction as the server tells of it; its id is the server's."""
+    return Interaction.model_validate({**found, "user_id": our_user(found["user_id"])})
+
+
+def window(start: datetime | None, end: datetime | None) -> dict[str, str] | None:
+    """``start_time`` and ``end_time`` for our half-open window; None where no whole second lies in it.
+
+    The server compares whole seconds, the end included, and refuses an end that is not after the start (wire facts):
+    so the end is half a second after the last second that is wanted. Always with a zone: it reads others as local, and
+    fails on a mixture.
+    """
+    first = None if start is None else -(-start.timestamp() // 1)
+    last = None if end is None else -(-end.timestamp() // 1) - 1
+    if first is not None and last is not None and last < first:
+        return None
+    found = {}
+    if first is not None:
+        found["start_time"] = datetime.fromtimestamp(first, UTC).isoformat()
+    if last is not None:
+        found["end_time"] = (datetime.fromtimestamp(last, UTC) + timedelta(seconds=0.5)).isoformat()
+    return found
