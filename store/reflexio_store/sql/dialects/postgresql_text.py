@@ -45,7 +45,7 @@ class PostgresqlText:
         """How many documents hold each term."""
         sql = (
             f"SELECT (SELECT count(*) FROM {_TABLES[index]} WHERE words @> ARRAY[asked.term]) "  # noqa: S608
-            "FROM unnest(%s::text[]) WITH ORDINALITY AS asked(term, at) ORDER BY asked.at"
+            "FROM unnest(%s::varchar[]) WITH ORDINALITY AS asked(term, at) ORDER BY asked.at"
         )
         return [int(count) for (count,) in connection.exec_driver_sql(sql, (list(terms),))]
 
@@ -54,9 +54,10 @@ class PostgresqlText:
 
         The order is by an expression, so that no plan walks through the numbers of all users instead of the term.
         """
+        table = _TABLES[index]
         sql = (
-            "SELECT ARRAY(SELECT held.number "  # noqa: S608
-            f"FROM {_TABLES[index]} AS held WHERE held.words @> ARRAY[asked.term] ORDER BY held.number + 0 DESC LIMIT %s) "
-            "FROM unnest(%s::text[]) WITH ORDINALITY AS asked(term, at) ORDER BY asked.at"
+            f"SELECT ARRAY(SELECT number FROM {table} WHERE words @> ARRAY[asked.term] "  # noqa: S608
+            "ORDER BY number + 0 DESC LIMIT %s) "
+            "FROM unnest(%s::varchar[]) WITH ORDINALITY AS asked(term, at) ORDER BY asked.at"
         )
         return [list(found) for (found,) in connection.exec_driver_sql(sql, (most, list(terms)))]
