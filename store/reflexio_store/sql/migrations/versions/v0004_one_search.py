@@ -12,6 +12,8 @@ import sqlalchemy as sa
 from alembic.operations import Operations
 from sqlalchemy.dialects.postgresql import ARRAY
 
+from reflexio_store.sql.column_types import TEXT
+
 revision = "0004"
 down_revision = "0003"
 branch_labels = None
@@ -51,7 +53,7 @@ def upgrade(operations: Operations) -> None:
 
 
 def _text(name: str) -> sa.Column[Any]:
-    return sa.Column(name, sa.String(), nullable=False)
+    return sa.Column(name, TEXT, nullable=False)
 
 
 def _number(name: str, kind: type[sa.Integer]) -> sa.Column[Any]:
