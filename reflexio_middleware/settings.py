@@ -111,6 +111,16 @@ class Settings(BaseSettings):
     recall_timeout: float | None = Field(
         default=None, gt=0, description="Seconds that a recall may take; None: 0.05, or 1 with a Reflexio server"
     )
+    embedder: Literal["none", "local", "openai"] = Field(
+        default="none", description="Search by meaning, too: a small local model, or an OpenAI-compatible endpoint"
+    )
+    embedding_model: str | None = Field(
+        default=None, description="Model of that endpoint (None: text-embedding-3-small), or folder of the local one"
+    )
+    embedding_base_url: str | None = Field(default=None, description="Any OpenAI-compatible endpoint; None: OpenAI's")
+    embedding_api_key: SecretStr | None = Field(default=None, description="Key of that endpoint")
+    embedding_timeout: float = Field(default=2.0, gt=0, description="Seconds that a search waits for its own vector")
+    embed_messages: bool = Field(default=False, description="Embed all messages, too, not learnings alone")
     recall_tokens: int = Field(
         default=400, ge=0, description="Most tokens of a recalled block (about 4 characters each)"
     )

@@ -121,7 +121,7 @@ def test_no_learning_can_close_the_block(contents: list[str]) -> None:
     assert "<|" not in block
 
 
-@settings(max_examples=25)
+@settings(max_examples=25, deadline=None)
 @given(st.integers(0, 300))
 def test_the_budget_is_kept(budget: int) -> None:
     """However small it is."""
@@ -151,9 +151,9 @@ class SlowStore:
     def __init__(self) -> None:
         self.go_on = threading.Event()
 
-    def search_learnings(self, *_: object) -> list[Any]:
+    def search(self, *_: object, **__: object) -> dict[str, list[Any]]:
         self.go_on.wait(10)
-        return []
+        return {}
 
     def __getattr__(self, name: str) -> Any:
         return lambda *_args, **_kwargs: [] if name.startswith("get") else None
@@ -227,7 +227,7 @@ def test_nothing_fitting_nothing_injected(known: ReflexioClient) -> None:
 WORDS = st.sampled_from(["tea", "rome", "seat", "train", "paris", "hotel", "dog", "jazz"])
 
 
-@settings(max_examples=25)
+@settings(max_examples=25, deadline=None)
 @given(st.lists(st.tuples(st.sampled_from(["ann", "bob", "cy"]), st.lists(WORDS, min_size=1)), max_size=12), WORDS)
 def test_nobody_is_ever_told_of_another(facts: list[tuple[str, list[str]]], word: str) -> None:
     """Whatever is stored and asked: only the user's own learnings come back."""
