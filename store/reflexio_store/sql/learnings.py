@@ -17,6 +17,7 @@ from .compaction import Compaction
 from .database import retried
 from .dismissals import dismiss
 from .expiry import ask_to_purge
+from .history import forget_history
 from .kinds import KINDS, PROFILES, USER_PLAYBOOKS, Kind, kind_named, kind_of
 from .learning_rows import (
     add_evidence,
@@ -135,6 +136,7 @@ class LearningRecords(Compaction):
             row = {**which.row(new), which.key: old[which.key]}
             if row["sameness"] != old["sameness"] and not isinstance(new, AgentPlaybook):
                 dismiss(connection, dialect, which, named(which, [learning_id], old["user_id"]))
+                forget_history(connection, old["user_id"], which, [learning_id])  # what a person mends is not kept
             rewrite_row(connection, dialect, which, old, row)
             if "evidence" in fields and not isinstance(new, AgentPlaybook):
                 remove_evidence(connection, which, old["user_id"], [learning_id])
