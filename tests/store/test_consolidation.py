@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import pytest
+
 from reflexio_store.contract import Change, Store
 from reflexio_store.models import Evidence, LearningQuery, Status, UserPlaybook, UserProfile
 from tests.store.conftest import MakeTurn
 
+pytestmark = pytest.mark.needs("extractors")
 EVERY = [None, *Status]
 
 
