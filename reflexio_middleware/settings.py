@@ -102,6 +102,16 @@ class Settings(BaseSettings):
     llm_cost_per_user: float | None = Field(default=None, ge=0, description="The same for one user")
     llm_price_input: float = Field(default=0.0, ge=0, description="Price of a million tokens of prompts")
     llm_price_output: float = Field(default=0.0, ge=0, description="Price of a million tokens of answers")
+    embedder: Literal["none", "local", "openai"] = Field(
+        default="none", description="Search by meaning, too: a small local model, or an OpenAI-compatible endpoint"
+    )
+    embedding_model: str | None = Field(
+        default=None, description="Model of that endpoint (None: text-embedding-3-small), or folder of the local one"
+    )
+    embedding_base_url: str | None = Field(default=None, description="Any OpenAI-compatible endpoint; None: OpenAI's")
+    embedding_api_key: SecretStr | None = Field(default=None, description="Key of that endpoint")
+    embedding_timeout: float = Field(default=2.0, gt=0, description="Seconds that a search waits for its own vector")
+    embed_messages: bool = Field(default=False, description="Embed all messages, too, not learnings alone")
     aggregate_users: int = Field(
         default=2, ge=2, description="How many users must say the same for it to become an agent playbook"
     )

@@ -22,7 +22,9 @@ from reflexio_middleware.client.session_view import SessionView
 from reflexio_middleware.client.sharing import SharingApi
 from reflexio_middleware.client.users import UsersApi
 from reflexio_middleware.client.uses import UsesApi
+from reflexio_middleware.embedding import Embedder
 from reflexio_middleware.learning.extractor import Extractor
+from reflexio_middleware.recall.render import TokenCounter, estimate_tokens
 from reflexio_store.forking import protect
 
 _lock = threading.RLock()
@@ -61,6 +63,9 @@ class ReflexioClient(
         extractor: What learns: ``"statements"`` (no model), ``"llm"``, an :class:`Extractor` of your own, or several
             side by side in a list.
         redactors: Rules of your own that mask text before anything is written: functions from text to text.
+        embedder: What makes search by meaning possible: ``"local"`` (a small model), ``"openai"`` (an endpoint), or an
+            :class:`~reflexio_middleware.embedding.Embedder` of your own. None: the setting, full text alone.
+        count_tokens: Counts the tokens of a text for the budget of a recall; an estimate unless you give your model's.
         **settings: Any setting of :class:`reflexio_middleware.settings.Settings` by its name.
 
     Raises:
@@ -77,6 +82,8 @@ class ReflexioClient(
         api_key: str | None = None,
         extractor: Extractor | str | Sequence[Extractor | str] | None = None,
         redactors: Sequence[Redactor] = (),
+        embedder: Embedder | str | None = None,
+        count_tokens: TokenCounter = estimate_tokens,
         _background: bool = False,
         **settings: Any,
     ) -> None:
@@ -86,6 +93,8 @@ class ReflexioClient(
             api_key=api_key,
             extractor=extractor,
             redactors=redactors,
+            embedder=embedder,
+            count_tokens=count_tokens,
             _background=_background,
             **settings,
         )

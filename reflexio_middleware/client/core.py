@@ -19,15 +19,19 @@ from pydantic import BaseModel, ValidationError
 from reflexio_middleware.capture.redaction import Redaction, Redactor
 from reflexio_middleware.capture.turn import settle_turns
 from reflexio_middleware.delivery.writer import Delivery, FlushResult
+from reflexio_middleware.embedding import Embedder
+from reflexio_middleware.embedding.background import BackgroundEmbedding
+from reflexio_middleware.embedding.setup import embedder_of
 from reflexio_middleware.guard import counters, guard
 from reflexio_middleware.learning.extractor import Extractor
 from reflexio_middleware.learning.metering import day_of
 from reflexio_middleware.learning.reading import extractor_name
 from reflexio_middleware.learning.setup import readers_of, steps_of
 from reflexio_middleware.learning.worker import LearningWorker
+from reflexio_middleware.recall.render import TokenCounter, estimate_tokens
 from reflexio_middleware.scope import Scope
 from reflexio_middleware.settings import Settings, data_folder, parts_of, read_settings
-from reflexio_store.contract import Store
+from reflexio_store.contract import Meaning, Store
 from reflexio_store.errors import InvalidInputError, StoreUnavailableError, StoreURLError
 from reflexio_store.forking import protect
 from reflexio_store.homes import is_server, name_of, open_store
@@ -86,16 +90,22 @@ class Core:
         api_key: str | None = None,
         extractor: Extractor | str | Sequence[Extractor | str] | None = None,
         redactors: Sequence[Redactor] = (),
+        embedder: Embedder | str | None = None,
+        count_tokens: TokenCounter = estimate_tokens,
         _background: bool = False,
         **settings: Any,
     ) -> None:
         given = _given(extractor)
-        _check_parts(given, redactors)
+        _check_parts(given, redactors, embedder, count_tokens)
         named = [one for one in given if isinstance(one, str)] or None
+        model = embedder if isinstance(embedder, str) else None
         home = _home(store, url_endpoint)
-        self.settings: Settings = read_settings(store=home, api_key=api_key, extractor=named, **settings)
+        self.settings: Settings = read_settings(
+            store=home, api_key=api_key, extractor=named, embedder=model, **settings
+        )
         self._extractors: Sequence[Extractor | str] = given or self.settings.extractors
         learns_here = self._check_learner(given) and self.settings.learning == "thread"
+        self._count_tokens = count_tokens
         self._opening = threading.Lock()
         self._resting = False
         self._opened: Store | None = None
@@ -104,6 +114,7 @@ class Core:
         self._finished: set[tuple[str, str]] = set()
         self._readers = readers_of(self._extractors, self.settings) if learns_here else []
         self._worker = LearningWorker(self._open, steps_of(self._readers, self.settings)) if self._readers else None
+        self._embedding = self._new_embedding(embedder if not isinstance(embedder, str) else None)
         self._delivery = Delivery(
             self._open,
             spool_folder(self.settings),
@@ -122,6 +133,8 @@ class Core:
             self._delivery.start()
         if self._worker and not _background:
             self._worker.wake()
+        if self._embedding and not _background:
+            self._embedding.wake()
         _open_clients.add(self)
         protect(self)
         _close_with_child(self)
@@ -134,6 +147,14 @@ class Core:
             problem = ("extractor", "a Reflexio server learns itself: leave it out, or name a home that is a database")
             raise InvalidInputError("The client cannot be made", [problem])
         return False
+
+    def _new_embedding(self, embedder: Embedder | None) -> BackgroundEmbedding | None:
+        made = embedder or embedder_of(self.settings)
+        return BackgroundEmbedding(self._open, made, messages=self.settings.embed_messages) if made else None
+
+    def _meaning(self, query: str) -> Meaning | None:
+        """The meaning of a query; None where there is no embedder, or it fails or takes too long."""
+        return self._embedding.meaning(query, self.settings.embedding_timeout) if self._embedding else None
 
     def _open(self) -> Store:
         if self._opened is None:
@@ -179,7 +200,8 @@ class Core:
         return self._open()
 
     def flush(self, timeout: float | None = None, *, learn_now: bool = False) -> FlushResult:
-        """Wait until all captured turns are stored, and until the learning that is due has been done.
+        """Wait until all captured turns are stored, until the learning that is due has been done, and until what was
+        learned has its vectors (where there is an embedder, and it does not fail).
 
         Args:
             timeout: Seconds at most; None: the setting ``flush_timeout`` (10).
@@ -188,12 +210,16 @@ class Core:
         limit = self.settings.flush_timeout if timeout is None else timeout
         deadline = time.monotonic() + limit
         remaining = self._delivery.flush(limit)
-        if self._worker is None or remaining:
+        if remaining:
             return FlushResult(remaining=remaining)
-        if learn_now:
-            self._open().force_learning()
-        left = max(0.0, deadline - time.monotonic())
-        return FlushResult(learning_remaining=len(self._worker.wait(left)))
+        learning = 0
+        if self._worker is not None:
+            if learn_now:
+                self._open().force_learning()
+            learning = len(self._worker.wait(max(0.0, deadline - time.monotonic())))
+        if self._embedding is not None:
+            self._embedding.wait(max(0.0, deadline - time.monotonic()))
+        return FlushResult(learning_remaining=learning)
 
     def stats(self) -> dict[str, int]:
         """Counters of this process (``turns_captured``, ``turns_stored``, ``turns_refused``, ``internal_errors``,
@@ -238,6 +264,9 @@ class Core:
         if self._worker:
             with guard("closing the worker"):
                 self._worker.close(max(0.1, deadline - time.monotonic()))
+        if self._embedding:
+            with guard("closing the embedder"):
+                self._embedding.close(max(0.1, deadline - time.monotonic()))
         for pool in self._pools.values():
             pool.shutdown(wait=False, cancel_futures=True)
         self._close_store(waiting=not remaining and time.monotonic() < deadline + 0.15)
@@ -316,7 +345,7 @@ def _given(extractor: Extractor | str | Sequence[Extractor | str] | None) -> lis
     return list(extractor) if isinstance(extractor, (list, tuple)) else [cast(Extractor, extractor)]
 
 
-def _check_parts(extractors: Sequence[object], redactors: object) -> None:
+def _check_parts(extractors: Sequence[object], redactors: object, embedder: object, count_tokens: object) -> None:
     problems = []
     if not all(isinstance(one, str) or callable(getattr(one, "extract", None)) for one in extractors):
         wanted = "'statements', 'llm', an object with name and extract(session), or a list of these"
@@ -326,6 +355,10 @@ def _check_parts(extractors: Sequence[object], redactors: object) -> None:
         problems.append(("extractor", "must each have a name of its own"))
     if not isinstance(redactors, Sequence) or isinstance(redactors, str) or not all(map(callable, redactors)):
         problems.append(("redactors", "must be a list of functions from text to text"))
+    if embedder is not None and not isinstance(embedder, (str, Embedder)):
+        problems.append(("embedder", "must be 'local', 'openai', or an object with name, dimension and embed(texts)"))
+    if not callable(count_tokens):
+        problems.append(("count_tokens", "must be a function from text to a number of tokens"))
     if problems:
         raise InvalidInputError("The client cannot be made", problems)
 

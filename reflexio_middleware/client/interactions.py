@@ -55,12 +55,18 @@ class InteractionsApi(Core):
         search_mode: SearchMode | None = None,
         threshold: float | None = None,  # noqa: ARG002 - accepted for compatibility
     ) -> InteractionsResponse:
-        """Interactions of a user that match ``query``, best first; without a query the ``most_recent_k`` newest."""
+        """Interactions of a user that match ``query``, best first; without a query the ``most_recent_k`` newest.
+
+        A message is also found by what was said just before and after it. ``search_mode="fts"`` leaves meaning out,
+        which counts where messages are embedded (the setting ``embed_messages``).
+        """
         wanted = checked(
             SearchInteractionRequest, user_id=user_id, request_id=request_id, query=query, start_time=start_time,
             end_time=end_time, top_k=top_k, most_recent_k=most_recent_k, search_mode=search_mode,
         )  # fmt: skip
-        found = self._settled().search_interactions(wanted)
+        by_meaning = self.settings.embed_messages and wanted.search_mode != "fts"
+        meaning = self._meaning(query) if query and by_meaning else None
+        found = self._settled().search_interactions(wanted, meaning=meaning)
         return InteractionsResponse(interactions=found, msg=f"Found {len(found)} interaction(s)")
 
     def delete_interaction(

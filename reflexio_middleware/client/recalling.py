@@ -22,6 +22,7 @@ from reflexio_middleware.recall.frozen import Frozen
 from reflexio_middleware.recall.inject import Placement, inject_block, latest_user_text
 from reflexio_middleware.scope import current_session
 from reflexio_middleware.tracing import span
+from reflexio_store.contract import Meaning
 from reflexio_store.errors import InvalidInputError
 
 _COLD_SECONDS = 5.0  # opening the home (once) is not part of a recall's time limit
@@ -269,6 +270,8 @@ class RecallApi(Core):
                 agent_version=question.agent_version,
                 top_k=question.top_k,
                 token_budget=question.token_budget,
+                count_tokens=self._count_tokens,
+                meant=self._meant,
             )
             if question.hold:
                 self._frozen.hold(question.conversation, found)
@@ -276,6 +279,10 @@ class RecallApi(Core):
             return found
         count("recalls_failed")
         return Recall(reason="error")
+
+    def _meant(self, query: str) -> Meaning | None:
+        """The meaning of a query, where it is had within half of a recall's time limit."""
+        return self._embedding.meaning(query, self.settings.recall_seconds / 2) if self._embedding else None
 
     def _late(self, question: _Question, future: Future[Recall]) -> Recall:
         count("recalls_late")

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import Final
 
 from reflexio_middleware.client.core import Core, checked
+from reflexio_store.contract import Embeddable
 from reflexio_store.models import (
     AgentPlaybook,
     EntityType,
-    Learning,
     LearningKind,
     LearningQuery,
     PlaybookStatus,
@@ -18,6 +19,8 @@ from reflexio_store.models import (
     UserPlaybook,
     UserProfile,
 )
+
+_KINDS: Final[tuple[LearningKind, ...]] = ("profile", "user_playbook", "agent_playbook")
 
 
 class RetrievalApi(Core):
@@ -48,7 +51,7 @@ class RetrievalApi(Core):
         Args:
             query: What is looked for; taken literally, every word counts.
             top_k: Most results of each kind (1 to 100).
-            threshold: Share (0 to 1) of the query's weight that a result must cover; None: any match.
+            threshold: Share (0 to 1) of the query's weight that a result must cover, or its cosine; None: any match.
             agent_version: Only playbooks of this version.
             playbook_name: Only playbooks of this name.
             user_id: Whose profiles and playbooks. Without one, only agent playbooks are searched.
@@ -57,7 +60,8 @@ class RetrievalApi(Core):
             entity_types: Which kinds; None: all three.
             agent_playbook_status_filter: Which approvals; None: approved ones only.
             conversation_history: Accepted for compatibility.
-            search_mode: Only full text is had here: others are answered with it, and ``degraded`` says so.
+            search_mode: ``fts``, ``vector`` or ``hybrid`` (None). Without an embedder, or while it fails, full text
+                answers; ``search_mode_effective`` tells which it was, and ``degraded`` that another was wanted.
             request_id: Accepted for compatibility.
             session_id: Accepted for compatibility.
             enable_reformulation: Accepted for compatibility: the query is taken as it is.
@@ -76,33 +80,42 @@ class RetrievalApi(Core):
             conversation_history=conversation_history, search_mode=search_mode, request_id=request_id,
             session_id=session_id,
         )  # fmt: skip
-        profiles = self._searched("profile", wanted) if user_id else []
-        playbooks = self._searched("user_playbook", wanted) if user_id else []
-        shared = self._searched("agent_playbook", wanted)
+        meaning = self._meaning(wanted.query) if wanted.search_mode != "fts" else None
+        store = self._settled()
+        mode: SearchMode = wanted.search_mode if meaning or not isinstance(store, Embeddable) else "fts"
+        kinds: list[LearningKind] = ["profile", "user_playbook", "agent_playbook"] if user_id else ["agent_playbook"]
+        queries: dict[LearningKind, LearningQuery] = {
+            kind: _query(kind, wanted)
+            for kind in kinds
+            if wanted.entity_types is None or f"{kind}s" in wanted.entity_types
+        }
+        found = store.search(queries, meaning=meaning, mode=mode)
+        least = wanted.threshold or 0.0
+        profiles, playbooks, shared = (
+            [item.learning for item in found.get(kind, ()) if max(item.coverage, item.cosine or 0.0) >= least]
+            for kind in _KINDS
+        )
+        expected = self._embedding is not None or wanted.search_mode == "vector"
         return UnifiedSearchResponse(
             profiles=[item for item in profiles if isinstance(item, UserProfile)],
             user_playbooks=[item for item in playbooks if isinstance(item, UserPlaybook)],
             agent_playbooks=[item for item in shared if isinstance(item, AgentPlaybook)],
             msg=f"Found {len(profiles) + len(playbooks) + len(shared)} learning(s)",
-            degraded=wanted.search_mode == "vector",
-            search_mode_effective="fts",
+            degraded=found.degraded or (mode != wanted.search_mode and expected),
+            search_mode_effective=mode,
         )
 
-    def _searched(self, kind: LearningKind, wanted: UnifiedSearchRequest) -> list[Learning]:
-        if wanted.entity_types is not None and f"{kind}s" not in wanted.entity_types:
-            return []
-        personal = kind != "agent_playbook"
-        query = LearningQuery(
-            query=wanted.query,
-            top_k=wanted.top_k,
-            user_id=wanted.user_id if personal else None,
-            agent_version=wanted.agent_version if kind != "profile" else None,
-            playbook_name=wanted.playbook_name if kind != "profile" else None,
-            source=wanted.source if personal else None,
-            tags=wanted.tags,
-            playbook_status_filter=None
-            if personal
-            else wanted.agent_playbook_status_filter or [PlaybookStatus.APPROVED],
-        )
-        found = self._settled().search_learnings(kind, query)
-        return [item.learning for item in found if item.coverage >= (wanted.threshold or 0.0)]
+
+def _query(kind: LearningKind, wanted: UnifiedSearchRequest) -> LearningQuery:
+    personal = kind != "agent_playbook"
+    statuses = wanted.agent_playbook_status_filter
+    return LearningQuery(
+        query=wanted.query,
+        top_k=wanted.top_k,
+        user_id=wanted.user_id if personal else None,
+        agent_version=wanted.agent_version if kind != "profile" else None,
+        playbook_name=wanted.playbook_name if kind != "profile" else None,
+        source=wanted.source if personal else None,
+        tags=wanted.tags,
+        playbook_status_filter=None if personal else [PlaybookStatus.APPROVED] if statuses is None else statuses,
+    )

@@ -2,22 +2,51 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Final
+from typing import Any, Final
 
+from reflexio_middleware.recall.relevance import COSINE, same_words, says_something, why
 from reflexio_middleware.recall.render import TokenCounter, estimate_tokens, id_of, kind_of, line_of, render, tags_of
-from reflexio_store.contract import Learnings, Scored
-from reflexio_store.models import STANDING, Learning, LearningKind, LearningQuery, PlaybookStatus, UserPlaybook
+from reflexio_store.contract import Learnings, Meaning, Scored
+from reflexio_store.models import (
+    STANDING,
+    Learning,
+    LearningKind,
+    LearningQuery,
+    PlaybookStatus,
+    UserPlaybook,
+    UserProfile,
+)
 
-MIN_COVERAGE: Final = 0.26
-"""Share of the query's weight (by rarity of its words) that a learning must cover to be recalled: more than one word
-in four."""
-RELATIVE_COVERAGE: Final = 0.5
-"""The same, relative to the best learning found for the query."""
-MIN_SHARE: Final = 0.3
-"""Or: share of the learning's own words that the query must name. A long request may touch a short fact."""
 _POOL: Final = 20
+_BULLET: Final = 4  # tokens of a line beside its text: bullet, tag, line break
+
+
+@dataclass(frozen=True, slots=True)
+class Chosen:
+    """A learning that was chosen, and why.
+
+    Attributes:
+        learning: The learning.
+        score: How well its words match (BM25; None: words did not matter).
+        coverage: Share (0 to 1) of the question's weight, by rarity of its words, that it covers.
+        similarity: Cosine of its meaning and the question's, where both have vectors.
+        reason: Why it was chosen, in words.
+    """
+
+    learning: Learning
+    score: float | None = None
+    coverage: float | None = None
+    similarity: float | None = None
+    reason: str = ""
+
+    @property
+    def noted(self) -> dict[str, Any]:
+        """It as an entry of ``retrieved_learnings``, without its tag."""
+        given = {"score": self.score, "coverage": self.coverage, "similarity": self.similarity}
+        rounded = {name: round(value, 4) for name, value in given.items() if value is not None}
+        return {"kind": kind_of(self.learning), "learning_id": id_of(self.learning), **rounded, "reason": self.reason}
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,12 +59,14 @@ class Recall:
         reason: Why there is nothing, where that was not a matter of relevance: ``"timeout"``, ``"error"``,
             ``"circuit open"``, ``"holdout"``, ``"closed"``.
         experiment: The experiment that the user is part of, and the arm: ``"treatment"`` or ``"holdout"``.
+        chosen: Why each of the learnings was chosen, in the same order.
     """
 
     text: str = ""
     learnings: Sequence[Learning] = field(default=())
     reason: str = ""
     experiment: tuple[str, str] | None = None
+    chosen: Sequence[Chosen] = field(default=(), repr=False)
 
     def __bool__(self) -> bool:
         return bool(self.learnings)
@@ -44,10 +75,12 @@ class Recall:
         return self.text
 
     @property
-    def retrieved(self) -> list[dict[str, str]]:
-        """The learnings as ``retrieved_learnings`` of an interaction: ``{"kind", "learning_id", "tag"}``."""
-        tagged = zip(self.learnings, tags_of(self.learnings), strict=True)
-        return [{"kind": kind_of(item), "learning_id": id_of(item), "tag": tag} for item, tag in tagged]
+    def retrieved(self) -> list[dict[str, Any]]:
+        """The learnings as ``retrieved_learnings`` of an interaction: ``kind``, ``learning_id``, ``tag``, and why."""
+        chosen = self.chosen or [Chosen(learning) for learning in self.learnings]
+        return [
+            {**item.noted, "tag": tag} for item, tag in zip(chosen, tags_of([i.learning for i in chosen]), strict=True)
+        ]
 
 
 def choose(
@@ -59,11 +92,12 @@ def choose(
     top_k: int = 5,
     token_budget: int = 400,
     count_tokens: TokenCounter = estimate_tokens,
+    meant: Callable[[str], Meaning | None] | None = None,
 ) -> Recall:
     """The learnings that fit ``query``: of this user, of this agent version, and approved ones of all users.
 
-    Rules of this user that apply to every request come first (only if the query says anything at all), then what
-    matches best. Without ``user_id`` nothing personal is looked for.
+    A query that says nothing ("thanks", "ok") recalls nothing. Rules of this user that apply to every request come
+    first, then what matches best. Without ``user_id`` nothing personal is looked for.
 
     Args:
         store: Where the learnings are.
@@ -73,49 +107,79 @@ def choose(
         top_k: Most learnings of one kind.
         token_budget: Most tokens of the block, as ``count_tokens`` counts them.
         count_tokens: Counts the tokens of a text.
+        meant: Gives the meaning of a query, or None; without it full text alone is searched.
     """
-    chosen: list[Learning] = []
-    if user_id:
-        personal = LearningQuery(user_id=user_id, agent_version=agent_version, query=query, top_k=_POOL)
-        rules = _fitting(store, "user_playbook", personal)
-        facts = _fitting(store, "profile", personal.model_copy(update={"agent_version": None}))
-        standing = store.get_learnings(
-            "user_playbook", personal.model_copy(update={"tags": [STANDING], "top_k": top_k, "query": None})
+    if not says_something(query):
+        return Recall()
+    meaning = meant(query) if meant else None
+    found = store.search(_queries(query, user_id, agent_version), meaning=meaning)
+    chosen = _standing(store, user_id, agent_version, top_k) if user_id else []
+    rules = _once([*chosen, *_fitting(found, "user_playbook", meaning)])[:top_k]
+    facts = _once(_fitting(found, "profile", meaning))[:top_k]
+    shared = _once(_fitting(found, "agent_playbook", meaning))[:top_k]
+    kept = _within(_once([*rules, *facts, *shared]), token_budget, count_tokens)
+    learnings = tuple(item.learning for item in kept)
+    return Recall(render(learnings), learnings, chosen=tuple(kept))
+
+
+def _queries(query: str, user_id: str, agent_version: str) -> dict[LearningKind, LearningQuery]:
+    approved = [PlaybookStatus.APPROVED]
+    queries: dict[LearningKind, LearningQuery] = {
+        "agent_playbook": LearningQuery(
+            query=query, agent_version=agent_version, top_k=_POOL, playbook_status_filter=approved
         )
-        always = [item for item in standing if isinstance(item, UserPlaybook)] if _says_something(query) else []
-        chosen += _once([*always, *rules])[:top_k] + facts[:top_k]
-    shared = LearningQuery(
-        agent_version=agent_version, query=query, top_k=_POOL, playbook_status_filter=[PlaybookStatus.APPROVED]
-    )
-    chosen += _fitting(store, "agent_playbook", shared)[:top_k]
-    kept = _within(chosen, token_budget, count_tokens)
-    return Recall(render(kept), tuple(kept))
+    }
+    if user_id:
+        queries["profile"] = LearningQuery(query=query, user_id=user_id, top_k=_POOL)
+        queries["user_playbook"] = LearningQuery(query=query, user_id=user_id, agent_version=agent_version, top_k=_POOL)
+    return queries
 
 
-def _says_something(query: str) -> bool:
-    return sum(char.isalnum() for char in query) >= 8
+def _standing(store: Learnings, user_id: str, agent_version: str, top_k: int) -> list[Chosen]:
+    query = LearningQuery(user_id=user_id, agent_version=agent_version, tags=[STANDING], top_k=top_k)
+    found = store.get_learnings("user_playbook", query)
+    return [Chosen(item, reason="applies to every request") for item in found if isinstance(item, UserPlaybook)]
 
 
-def _fitting(store: Learnings, kind: LearningKind, query: LearningQuery) -> list[Learning]:
-    found: Sequence[Scored[Learning]] = store.search_learnings(kind, query)
-    best = max((item.coverage for item in found), default=0.0)
-    floor = max(MIN_COVERAGE, RELATIVE_COVERAGE * best)
-    return [item.learning for item in found if item.coverage >= floor or item.share >= MIN_SHARE]
+def _fitting(
+    found: Mapping[LearningKind, Sequence[Scored[Learning]]], kind: LearningKind, meaning: Meaning | None
+) -> list[Chosen]:
+    """What is relevant enough, best first; of those that match alike, what rests on more and is newer goes first."""
+    scored = found.get(kind, ())
+    best = max((item.coverage for item in scored), default=0.0)
+    floor = COSINE.get(meaning.model) if meaning else None
+    fits = [(item, reason) for item in scored if (reason := why(item, best, floor))]
+    fits.sort(key=lambda pair: (-round(pair[0].coverage + (pair[0].cosine or 0.0), 1), *_standing_of(pair[0].learning)))
+    return [Chosen(item.learning, item.score, item.coverage, item.cosine, reason) for item, reason in fits]
 
 
-def _once(learnings: Sequence[Learning]) -> list[Learning]:
-    return list({(kind_of(item), id_of(item)): item for item in learnings}.values())
+def _standing_of(learning: Learning) -> tuple[int, int]:
+    """What breaks ties: how much it rests on, and how new it is (the more, the smaller)."""
+    stamp = learning.last_modified_timestamp if isinstance(learning, UserProfile) else learning.created_at
+    return -len(getattr(learning, "evidence", ())), -stamp
 
 
-def _within(learnings: Sequence[Learning], budget: int, count_tokens: TokenCounter) -> list[Learning]:
+def _once(chosen: Iterable[Chosen]) -> list[Chosen]:
+    """Without what says the same as one before it."""
+    kept: list[Chosen] = []
+    for item in chosen:
+        if not any(same_words(line_of(item.learning), line_of(other.learning)) for other in kept):
+            kept.append(item)
+    return kept
+
+
+def _within(chosen: Sequence[Chosen], budget: int, count_tokens: TokenCounter) -> list[Chosen]:
     """The longest prefix-by-preference whose block keeps the budget: what does not fit is passed over."""
-    kept: list[Learning] = []
-    left = budget - count_tokens(render(learnings[:1])) + count_tokens(line_of(learnings[0])) if learnings else 0
-    for learning in learnings:
-        cost = count_tokens(line_of(learning)) + 4  # bullet, tag, line break
+    if not chosen:
+        return []
+    kept: list[Chosen] = []
+    first = chosen[0].learning
+    left = budget - count_tokens(render([first])) + count_tokens(line_of(first))
+    for item in chosen:
+        cost = count_tokens(line_of(item.learning)) + _BULLET
         if cost <= left:
-            kept.append(learning)
+            kept.append(item)
             left -= cost
-    while kept and count_tokens(render(kept)) > budget:
+    while kept and count_tokens(render([item.learning for item in kept])) > budget:
         kept.pop()
     return kept

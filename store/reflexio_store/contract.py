@@ -7,7 +7,7 @@ so that others write in between: one that raises may have been done in part, and
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Generic, Literal, NamedTuple, Protocol, TypeVar, runtime_checkable
 
@@ -26,6 +26,7 @@ from .models import (
     LearningQuery,
     RequestData,
     SearchInteractionRequest,
+    SearchMode,
     SessionOutcome,
     SetSessionOutcomeResponse,
     Status,
@@ -43,12 +44,37 @@ L = TypeVar("L", bound=Learning, covariant=True)
 class Scored(Generic[L]):
     """A learning found by a search. ``score`` is BM25-like (higher is better, comparable within one answer);
     ``coverage`` is the share (0 to 1) of the query's weight, by rarity of its words, that the learning covers;
-    ``share`` is the share (0 to 1) of the learning's own words that the query names."""
+    ``share`` is the share (0 to 1) of the learning's own words (of its trigger's, where it has one) that the query
+    names; ``cosine`` is how near the
+    query's meaning is to the learning's (-1 to 1), None where either has no vector."""
 
     learning: L
     score: float
     coverage: float
     share: float = 0.0
+    cosine: float | None = None
+
+
+class Answers(dict[LearningKind, "list[Scored[Learning]]"]):
+    """Answers by kind. ``degraded``: the home could not do all that was asked, such as compare meanings."""
+
+    degraded = False
+
+
+@dataclass(frozen=True, slots=True)
+class Meaning:
+    """The vector of a query, and the name of the model that made it: only vectors of that model are compared."""
+
+    model: str
+    vector: Sequence[float]
+
+
+@dataclass(frozen=True, slots=True)
+class Unembedded:
+    """A text that has no vector of the wanted model yet. ``number`` names it to the home that gave it."""
+
+    number: int
+    text: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -258,8 +284,14 @@ class Requests(Protocol):
         """Interactions of one user (of all users where none is named), newest first."""
         ...
 
-    def search_interactions(self, query: SearchInteractionRequest) -> list[Interaction]:
-        """Interactions of one user that match, best first. What was stored before the call is found."""
+    def search_interactions(
+        self, query: SearchInteractionRequest, *, meaning: Meaning | None = None
+    ) -> list[Interaction]:
+        """Interactions of one user that match, or stand beside what matches in its session, best first.
+
+        What was stored before the call is found; of a long backlog the newest 1,000 requests at least, and the rest
+        in later calls. ``meaning`` is the vector of the query's text; None: full text alone.
+        """
         ...
 
     def delete_interaction(self, user_id: str, interaction_id: int) -> Receipt:
@@ -299,6 +331,22 @@ class Learnings(Protocol):
         """Learnings of one kind that match ``query.query``, best first (``top_k`` 10 when not given).
 
         For profiles and user playbooks a ``user_id`` is required: without one the answer is empty.
+        """
+        ...
+
+    def search(
+        self,
+        queries: Mapping[LearningKind, LearningQuery],
+        *,
+        meaning: Meaning | None = None,
+        mode: SearchMode = "hybrid",
+    ) -> Answers:
+        """Several kinds in one read of one state: as :meth:`search_learnings`, an answer for each kind asked for.
+
+        Args:
+            queries: What is looked for, by kind.
+            meaning: The vector of the queries' text; None: full text alone.
+            mode: Which of both counts: ``fts``, ``vector`` (``meaning`` is needed to find anything) or ``hybrid``.
         """
         ...
 
@@ -550,6 +598,27 @@ class Reads(Protocol):
 
     def get_usage(self, *, since: str, user_id: str | None = None) -> list[Usage]:
         """What models took from the day ``since`` on, newest day first."""
+        ...
+
+
+@runtime_checkable
+class Embeddable(Protocol):
+    """A home that keeps vectors made by its client. A server that embeds by itself is none."""
+
+    def index_interactions(self, *, user_id: str | None = None, limit: int = 1000) -> int:
+        """Make what was said findable before somebody searches, the newest first, at most ``limit`` requests (of one
+        user where one is given); how many there were."""
+        ...
+
+    def unembedded(self, model: str, *, messages: bool = False, limit: int = 64) -> list[Unembedded]:
+        """Texts without a vector of that model, the newest of each kind first: learnings, and ``messages`` if asked."""
+        ...
+
+    def put_vectors(self, model: str, vectors: Mapping[int, Sequence[float]]) -> int:
+        """Keep the vectors of texts (by their ``number``; of any length but zero); how many were kept.
+
+        Texts that are gone meanwhile are left out. A vector of another model is replaced.
+        """
         ...
 
 

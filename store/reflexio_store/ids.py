@@ -10,6 +10,7 @@ _EPOCH_2024 = 1_704_067_200
 _VARIANT = dict(zip("0123456789abcdef", "89ab" * 4, strict=True))
 _lock = threading.Lock()
 _last_int = 0
+_last_number = 0
 
 
 def uuid7() -> str:
@@ -25,6 +26,17 @@ def new_int_id() -> int:
         made = (int(time.time()) - _EPOCH_2024) << 22 | int.from_bytes(os.urandom(3), "big") >> 2
         _last_int = made if made > _last_int else _last_int + 1
         return _last_int
+
+
+def new_document_number() -> int:
+    """A new number for the full-text index, below 2**62: microseconds since 2024, then 14 random bits; rising in a
+    process, one by one within a batch, and in the order of time among processes."""
+    global _last_number
+    with _lock:
+        since = time.time_ns() // 1000 - _EPOCH_2024 * 1_000_000
+        made = since << 14 | int.from_bytes(os.urandom(2), "big") >> 2
+        _last_number = made if made >> 14 > _last_number >> 14 else _last_number + 1
+        return _last_number
 
 
 def interaction_id(request_id: str, index: int) -> int:

@@ -33,7 +33,8 @@ def test_explain_shows_the_learning_and_the_message_behind_it(run: Run, asked: t
     ran = run("--store", url, "explain", request_id)
     assert ran.code == 0
     assert "asked  Any peanuts in the curry?" in ran.out
-    assert "[p1] profile" in ran.out and "· cited · shown 1 time in all" in ran.out
+    said = " ".join(ran.out.split())  # it may be wrapped
+    assert "[p1] profile" in said and "· cited · shown 1 time in all" in said
     assert "“I am allergic to peanuts.”" in ran.out
     [shown] = run("--store", url, "explain", request_id, "--json").json["shown"]
     assert (shown["tag"], shown["cited"], shown["use"]["shown"]) == ("p1", True, 1)

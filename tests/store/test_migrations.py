@@ -18,6 +18,8 @@ from sqlmodel import SQLModel
 import reflexio_store.sql.migrations
 from reflexio_store.errors import StoreError
 from reflexio_store.homes import open_store
+from reflexio_store.models import LearningQuery, SearchInteractionRequest, UserProfile
+from reflexio_store.records import InteractionRecord, TurnRecord
 from reflexio_store.sql import schema
 from reflexio_store.sql.dialects.sqlite_driver import driver as sqlite3
 from reflexio_store.sql.tables import METADATA
@@ -78,7 +80,7 @@ def test_the_migrated_tables_are_the_declared_ones(migrated: Engine) -> None:
     """Alembic sees nothing to change, apart from the full-text tables that only SQLite has."""
 
     def ours(_object: object, name: str | None, kind: str, _reflected: bool, _other: object) -> bool:
-        return not (kind == "table" and name is not None and ("_text" in name or name == schema.VERSION_TABLE))
+        return not (kind == "table" and name is not None and ("_words" in name or name == schema.VERSION_TABLE))
 
     with migrated.connect() as connection:
         options = {"include_object": ours, "compare_type": True, "compare_server_default": True}
@@ -91,6 +93,34 @@ def test_the_known_revisions_are_the_scripts() -> None:
     scripts = ScriptDirectory(str(Path(reflexio_store.sql.migrations.__file__ or "").parent))
     history = [script.revision for script in scripts.walk_revisions()]
     assert list(schema.REVISIONS) == history[::-1]
+
+
+def test_what_an_earlier_release_stored_is_found_after_the_upgrade(path: Path) -> None:
+    """The full text is made anew of the record: learnings at once, messages at the first search."""
+    store = open_store(f"sqlite:///{path}")
+    store.add_learnings([UserProfile(user_id="ada", content="likes tea")])
+    spoken = [InteractionRecord("User", "the zebra walked")]
+    store.add_turns([TurnRecord("r1", "ada", "s1", "v1", "", 1_000_000, spoken)])
+    asked = SearchInteractionRequest(user_id="ada", query="zebras")
+    assert len(store.search_interactions(asked)) == 1
+    store.close()
+    _as_revision_4(path)
+    store = open_store(f"sqlite:///{path}")
+    assert len(store.search_learnings("profile", LearningQuery(user_id="ada", query="tea"))) == 1
+    assert len(store.search_interactions(asked)) == 1
+    assert not [finding for finding in store.check() if finding.level == "error"]
+    store.close()
+
+
+def _as_revision_4(path: Path) -> None:
+    """Take back what revision 5 made."""
+    with sqlite3.connect(path) as connection:
+        for name in ("document", "scope", "vector", "vectors", "learning_words", "interaction_words"):
+            connection.execute(f"DROP TABLE reflexio_{name}")
+        for name in ("learning", "interaction"):
+            connection.execute(f"CREATE VIRTUAL TABLE reflexio_{name}_text USING fts5(scope, head, body)")
+        connection.execute(f"UPDATE {schema.VERSION_TABLE} SET version_num = '0004'")
+    connection.close()
 
 
 def test_the_hosts_own_migrations_are_untouched(path: Path) -> None:

@@ -442,4 +442,4 @@ def _sql(store: Store, statement: str) -> list[tuple[Any, ...]]:
 
 
 def _index_size(store: Store) -> int:
-    return int(_sql(store, "SELECT count(*) FROM reflexio_interaction_text")[0][0])
+    return int(_sql(store, "SELECT count(*) FROM reflexio_interaction_words")[0][0])

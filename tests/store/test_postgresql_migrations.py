@@ -21,7 +21,7 @@ from tests.store.conftest import wait_until
 from tests.store.postgres import Server
 from tests.store.test_migrations import OPEN
 
-_OWN = ("_text", schema.VERSION_TABLE, "reflexio_hold")  # tables that only PostgreSQL has
+_OWN = ("_words", schema.VERSION_TABLE, "reflexio_hold")  # tables that only PostgreSQL has
 
 
 @pytest.fixture

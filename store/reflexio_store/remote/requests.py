@@ -136,7 +136,12 @@ class RemoteRequests(Part):
         found = map(interaction, answer.get("interactions", ()))
         return [item for item in found if item.user_id == user_id]
 
-    def search_interactions(self, query: SearchInteractionRequest) -> list[Interaction]:
+    def search_interactions(
+        self,
+        query: SearchInteractionRequest,
+        *,
+        meaning: object = None,  # noqa: ARG002 - the server embeds by itself
+    ) -> list[Interaction]:
         """Interactions of one user that match, best first; without a query the ``most_recent_k`` newest.
 
         The server finds ten at most, and its time filters are broken (wire facts): where more, a window or one request

@@ -29,6 +29,7 @@ from .tables import EVIDENCE, INTERACTION, JOB, REQUEST, SESSION
 from .traces import forget_message, forget_requests, mend_sessions
 from .usage import forget_user
 from .uses import note_shown_again
+from .vectors import VectorCache
 
 _AT_ONCE = 100  # requests in a transaction
 _PAUSE = 0.01  # seconds; a writer that waits looks again more often than that
@@ -43,6 +44,8 @@ _OF_SESSIONS = _NAMES.join(
 
 class Forgetting(Compaction):
     """The part of a home that deletes turns and what rests on them."""
+
+    _cache: VectorCache
 
     def delete_interaction(self, user_id: str, interaction_id: int) -> Receipt:
         """Delete one message of a user, and the learnings that rested on it alone. A request that has no message left
@@ -128,6 +131,7 @@ class Forgetting(Compaction):
             receipt = _sum(receipt, self._unshare(connection, user_id))
             self._compact(connection, _touched(receipt))
             self._database.dialect.forget_hold(connection, user_id)
+        self._cache.forget(user_id)
         return receipt
 
     def _forget_sessions(self, which: ColumnElement[bool], deleted: Deleted) -> Receipt:

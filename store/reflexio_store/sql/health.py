@@ -8,10 +8,22 @@ from sqlalchemy import Connection, Table, false, func, select
 
 from reflexio_store.contract import Finding
 
+from .documents import INTERACTION_KIND
 from .jobs import JobQueue
 from .kinds import KINDS
 from .schema import REVISIONS, version_of
-from .tables import AGENT_PLAYBOOK, DISMISSED, INTERACTION, JOB, OUTCOME, PROFILE, REQUEST, SESSION, USER_PLAYBOOK
+from .tables import (
+    AGENT_PLAYBOOK,
+    DISMISSED,
+    DOCUMENT,
+    INTERACTION,
+    JOB,
+    OUTCOME,
+    PROFILE,
+    REQUEST,
+    SESSION,
+    USER_PLAYBOOK,
+)
 
 _COUNTED = {
     "sessions": SESSION,
@@ -50,7 +62,8 @@ class Health(JobQueue):
 
     def _full_text(self, connection: Connection) -> Iterator[Finding]:
         learnings = sum(_count(connection, kind.table) for kind in KINDS.values())
-        documents = self._database.dialect.text.count(connection, "learning")
+        indexed = select(func.count()).where(DOCUMENT.c.kind != INTERACTION_KIND)
+        documents = connection.execute(indexed).scalar_one()
         if documents == learnings:
             yield Finding("ok", "full text", f"{documents} learnings are indexed")
         else:

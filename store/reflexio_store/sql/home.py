@@ -7,6 +7,7 @@ from .database import Database
 from .dialects import Dialect
 from .dialects.sqlite import SqliteDialect
 from .dialects.sqlite_url import parse_sqlite_url
+from .embedding import Embeddings
 from .expiry import Expiry
 from .forgetting import Forgetting
 from .health import Health
@@ -24,6 +25,7 @@ from .sharing import SharingRecords
 from .unread import Unread
 from .usage import UsageRecords
 from .uses import Uses
+from .vectors import VectorCache
 
 
 class SqlStore(
@@ -33,6 +35,7 @@ class SqlStore(
     Forgetting,
     LearningRecords,
     LearningSearch,
+    Embeddings,
     Changes,
     Promotion,
     History,
@@ -62,6 +65,7 @@ class SqlStore(
     def __init__(self, url: str | Dialect, *, clock: Clock = system_clock) -> None:
         database = Database(SqliteDialect(parse_sqlite_url(url)) if isinstance(url, str) else url)
         super().__init__(database, clock)
+        self._cache = VectorCache()
         try:
             ensure_schema(database)
             self._go_on_compacting()

@@ -3,26 +3,28 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 
-from sqlalchemy import ColumnElement, Connection, RowMapping, and_, false, select, tuple_, update
+from sqlalchemy import ColumnElement, Connection, and_, select, tuple_
 
+from reflexio_store.contract import Meaning
 from reflexio_store.models import GetInteractionsRequest, Interaction, SearchInteractionRequest
 
-from .database import retried
-from .dialects import Document, DocumentKey
-from .part import Part, among, chunks, seconds_from
+from .conversations import best_messages
+from .documents import INTERACTION_KIND
+from .indexing import Indexing
+from .part import among, chunks, seconds_from
 from .rows import interaction_value
 from .tables import INTERACTION, REQUEST
-from .words import index_words, query_words, scope_token
+from .vectors import VectorCache
+from .words import query_words
 
-KIND = "interaction"
 _MOST = 100
-_REQUESTS_AT_ONCE = 200  # requests that are indexed in one transaction
+_PAGE = 200  # requests
 _c = INTERACTION.c
 
 
-class Interactions(Part):
+class Interactions(Indexing):
     """The part of a home that finds interactions."""
 
     def get_interactions(self, query: GetInteractionsRequest) -> list[Interaction]:
@@ -34,74 +36,38 @@ class Interactions(Part):
                 return _newest_of_all(connection, _window(query), limit)
             return _newest(connection, [_c.user_id == query.user_id, *_window(query)], limit)
 
-    def search_interactions(self, query: SearchInteractionRequest) -> list[Interaction]:
-        """Interactions of one user that match, best first. What was stored before the call is found.
+    _cache: VectorCache
+
+    def search_interactions(
+        self, query: SearchInteractionRequest, *, meaning: Meaning | None = None
+    ) -> list[Interaction]:
+        """Interactions of one user that match, best first; see the contract.
 
         Without a query the ``most_recent_k`` newest are given; with neither, nothing.
         """
         if query.query is None or not query.query.strip():
             if query.most_recent_k is None:
                 return []
-            which = [_c.user_id == query.user_id, *_window(query)]
-            if query.request_id is not None:
-                which.append(_c.request_id == query.request_id)
+            which = [_c.user_id == query.user_id, *_conditions(query)]
             with self._database.read() as connection:
                 return _newest(connection, which, query.most_recent_k)
         words = query_words(query.query)
-        if not words:
+        if not (words or meaning):
             return []
-        self._index_what_is_not(query.user_id)
-        scopes = [scope_token(KIND, query.user_id)]
-        if query.request_id is not None:
-            scopes.append(scope_token(KIND, query.user_id, query.request_id))
+        self.index_interactions(user_id=query.user_id)
         with self._database.read() as connection:
-            found = self._database.dialect.text.best_interactions(
-                connection,
-                query.user_id,
-                scopes,
-                words,
-                window=(seconds_from(query.start_time), seconds_from(query.end_time)),
-                limit=query.top_k or _MOST,
+            conditions = _conditions(query)
+            near = self._cache.cosines(connection, INTERACTION_KIND, query.user_id, meaning) if meaning else None
+            found = best_messages(
+                connection, self._database.dialect.text, query.user_id, words, conditions=conditions, cosines=near
             )
-            return _in_order(connection, query.user_id, found)
-
-    def _index_what_is_not(self, user_id: str) -> None:
-        """Bring the full text up to what was stored when this began, a bounded piece at a time."""
-        waiting = and_(REQUEST.c.user_id == user_id, REQUEST.c.text_indexed == false())
-        with self._database.read() as connection:
-            names = connection.execute(select(REQUEST.c.request_id).where(waiting)).scalars().all()
-        for part in chunks(names, _REQUESTS_AT_ONCE):
-            self._index(user_id, part)
-
-    @retried
-    def _index(self, user_id: str, request_ids: Sequence[str]) -> None:
-        with self._database.write() as connection:
-            self._database.dialect.hold(connection, [user_id])
-            which = and_(
-                REQUEST.c.user_id == user_id, REQUEST.c.request_id.in_(request_ids), REQUEST.c.text_indexed == false()
-            )
-            names = connection.execute(select(REQUEST.c.request_id).where(which)).scalars().all()
-            rows = connection.execute(select(INTERACTION).where(_c.user_id == user_id, _c.request_id.in_(names)))
-            self._database.dialect.text.put(connection, "interaction", (_document(row) for row in rows.mappings()))
-            connection.execute(update(REQUEST).where(which).values(text_indexed=True))
+            which = [_c.user_id == query.user_id, *conditions]
+            return _in_order(connection, which, found, min(query.top_k or _MOST, _MOST))
 
 
-def document_keys(user_id: str, request_ids: Iterable[str]) -> list[DocumentKey]:
-    """The keys of the documents of requests in the full-text index."""
-    return [DocumentKey(KIND, user_id, request_id) for request_id in request_ids]
-
-
-def _document(row: RowMapping) -> Document:
-    tools = " ".join(str(tool.get("tool_name", "")) for tool in row["tools_used"] or ())
-    user_id, request_id = row["user_id"], row["request_id"]
-    words = index_words(" ".join([row["content"], row["user_action_description"], row["expert_content"], tools]))
-    return Document(
-        DocumentKey(KIND, user_id, request_id, row["seq"]),
-        (scope_token(KIND, user_id), scope_token(KIND, user_id, request_id)),
-        head=(),
-        body=words,
-        size=len(words),
-    )
+def _conditions(query: SearchInteractionRequest) -> list[ColumnElement[bool]]:
+    conditions = _window(query)
+    return conditions if query.request_id is None else [*conditions, _c.request_id == query.request_id]
 
 
 def _window(query: GetInteractionsRequest | SearchInteractionRequest) -> list[ColumnElement[bool]]:
@@ -127,7 +93,7 @@ def _newest_of_all(connection: Connection, which: Sequence[ColumnElement[bool]],
         if before is not None:
             statement = statement.where(tuple_(c.created_at_us, c.request_id, c.user_id) < tuple_(*before))
         newest = (c.created_at_us.desc(), c.request_id.desc(), c.user_id.desc())
-        page = connection.execute(statement.order_by(*newest).limit(_REQUESTS_AT_ONCE)).all()
+        page = connection.execute(statement.order_by(*newest).limit(_PAGE)).all()
         if not page:
             break
         messages: dict[tuple[str, str], list[Interaction]] = defaultdict(list)
@@ -140,11 +106,15 @@ def _newest_of_all(connection: Connection, which: Sequence[ColumnElement[bool]],
     return found[:limit]
 
 
-def _in_order(connection: Connection, user_id: str, found: Sequence[tuple[str, int]]) -> list[Interaction]:
-    rows: dict[tuple[str, int], Interaction] = {}
-    for part in chunks(found):
+def _in_order(
+    connection: Connection, which: Sequence[ColumnElement[bool]], found: Sequence[tuple[str, int]], limit: int
+) -> list[Interaction]:
+    best: list[Interaction] = []
+    for part in chunks(found, 2 * limit):
         names = tuple_(_c.request_id, _c.seq).in_(part)
-        statement = select(INTERACTION).where(_c.user_id == user_id, names)
-        for row in connection.execute(statement):
-            rows[row.request_id, row.seq] = interaction_value(row)
-    return [rows[name] for name in found if name in rows]
+        rows = connection.execute(select(INTERACTION).where(*which, names))
+        values = {(row.request_id, row.seq): interaction_value(row) for row in rows}
+        best += [values[name] for name in part if name in values]
+        if len(best) >= limit:
+            break
+    return best[:limit]

@@ -15,7 +15,7 @@ from reflexio_store.ids import new_int_id, uuid7
 from reflexio_store.json_text import storable_json
 from reflexio_store.models import AgentPlaybook, Evidence, Learning, LearningKind, Status, UserPlaybook, UserProfile
 
-from .dialects import Document, DocumentKey
+from .documents import Document, DocumentKey
 from .tables import AGENT_PLAYBOOK, PROFILE, USER_PLAYBOOK
 from .words import count_words, index_words, scope_token
 

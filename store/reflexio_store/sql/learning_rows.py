@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
-from typing import Any
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import cache, lru_cache
+from typing import Any, Final
 
 from sqlalchemy import (
     ColumnElement,
     Connection,
     RowMapping,
+    Select,
     String,
     and_,
+    bindparam,
     cast,
     delete,
     exists,
@@ -24,11 +28,12 @@ from sqlalchemy import (
 )
 
 from reflexio_store.ids import interaction_id
-from reflexio_store.models import Evidence, Learning, LearningQuery, Status
+from reflexio_store.models import Evidence, Learning, LearningKind, LearningQuery, PlaybookStatus, Status
 
 from .dialects import Dialect
+from .documents import drop_documents, put_documents
 from .history import forget_history, note, note_change
-from .kinds import PROFILES, Kind
+from .kinds import KINDS, PROFILES, Kind
 from .part import among, chunks, seconds_from
 from .tables import EVIDENCE, SUPPORT
 
@@ -42,7 +47,7 @@ def insert_rows(connection: Connection, dialect: Dialect, kind: Kind, rows: Sequ
         connection.execute(insert(kind.table), list(rows))
         if kind.personal:
             note(connection, kind, "added", [row for row in rows if row["status"] is None])
-        dialect.text.put(connection, "learning", [kind.document(row) for row in rows])
+        put_documents(connection, dialect, [kind.document(row) for row in rows])
 
 
 def rewrite_row(
@@ -52,8 +57,8 @@ def rewrite_row(
     connection.execute(update(kind.table).where(_same_row(kind, old)).values(new))
     note_change(connection, kind, old, new)
     if kind.document(new) != kind.document(old):
-        dialect.text.drop(connection, "learning", [kind.document_key(old)])
-        dialect.text.put(connection, "learning", [kind.document(new)])
+        drop_documents(connection, dialect, [kind.document_key(old)])
+        put_documents(connection, dialect, [kind.document(new)])
 
 
 def remove_rows(connection: Connection, dialect: Dialect, kind: Kind, which: ColumnElement[bool]) -> int:
@@ -62,7 +67,7 @@ def remove_rows(connection: Connection, dialect: Dialect, kind: Kind, which: Col
     found = connection.execute(select(owner, key).where(which)).mappings().all()
     if not found:
         return 0
-    dialect.text.drop(connection, "learning", [kind.document_key(row) for row in found])
+    drop_documents(connection, dialect, [kind.document_key(row) for row in found])
     if kind.personal:
         by_user: dict[str, list[str]] = defaultdict(list)
         for row in found:
@@ -103,13 +108,18 @@ def evidence_of(
     """The evidence of learnings of one user, by learning, in order."""
     found: dict[str, list[Evidence]] = defaultdict(list)
     for part in chunks(learning_ids):
-        of_them = and_(_e.user_id == user_id, _e.kind == kind.name, _e.learning_id.in_(part))
-        statement = select(_e.learning_id, _e.request_id, _e.interaction_index).where(of_them)
-        for learning_id, request_id, index in connection.execute(
-            statement.order_by(_e.request_id, _e.interaction_index)
-        ):
+        given = {"user_id": user_id, "kind": kind.name, "ids": part}
+        for learning_id, request_id, index in connection.execute(_EVIDENCE_OF, given):
             found[learning_id].append(Evidence(request_id=request_id, interaction_index=index))
     return found
+
+
+_EVIDENCE_OF: Final = (
+    select(_e.learning_id, _e.request_id, _e.interaction_index)
+    .where(_e.user_id == bindparam("user_id"), _e.kind == bindparam("kind"))
+    .where(_e.learning_id.in_(bindparam("ids", expanding=True)))
+    .order_by(_e.request_id, _e.interaction_index)
+)
 
 
 def interaction_ids(evidence: Iterable[Evidence]) -> list[int]:
@@ -155,32 +165,67 @@ def named(kind: Kind, ids: Iterable[str], user_id: str | None = None) -> ColumnE
     return and_(which, kind.column("user_id") == user_id) if kind.personal and user_id is not None else which
 
 
-def matching(kind: Kind, query: LearningQuery, dialect: Dialect, now_seconds: int) -> list[ColumnElement[bool]]:
+@dataclass(frozen=True, slots=True)
+class Conditions:
+    """What must hold of a row: ``usual`` are made once for each shape of query, and take their ``values`` by name."""
+
+    usual: tuple[ColumnElement[bool], ...]
+    rare: tuple[ColumnElement[bool], ...]
+    values: dict[str, Any]
+
+
+def matching(kind: Kind, query: LearningQuery, dialect: Dialect, now_seconds: int) -> Conditions:
     """The conditions of a query; filters on what a kind does not have are left out."""
-    which: list[ColumnElement[bool]] = [_status_in(kind, query.status_filter)]
     given = {name: getattr(query, name) for name in _EQUAL if name in kind.table.c}
-    which += [kind.column(name) == str(value) for name, value in given.items() if value is not None]
-    if query.ids is not None:
-        which.append(named(kind, query.ids))
-    which += [dialect.has_tag(kind.column("tags"), tag) for tag in query.tags or ()]
+    values: dict[str, Any] = {f"is_{name}": str(value) for name, value in given.items() if value is not None}
+    usual = [_equal(kind.name, name) for name, value in given.items() if value is not None]
+    usual.append(_status_in(kind.name, (None,) if query.status_filter is None else tuple(query.status_filter)))
     if query.playbook_status_filter is not None and "playbook_status" in kind.table.c:
-        which.append(kind.column("playbook_status").in_([str(status) for status in query.playbook_status_filter]))
-    if query.source_request_id is not None:
-        which.append(_rests_on(kind, query.source_request_id))
-    if (start := seconds_from(query.start_time)) is not None:
-        which.append(kind.column(kind.stamp) >= start)
-    if (end := seconds_from(query.end_time)) is not None:
-        which.append(kind.column(kind.stamp) < end)
+        usual.append(_approval_in(tuple(query.playbook_status_filter)))
     if kind is PROFILES:
-        which.append(kind.column("expiration_timestamp") > now_seconds)
-    return which
+        usual.append(_LIVES)
+        values["now"] = now_seconds
+    return Conditions(tuple(usual), tuple(_rare(kind, query, dialect)), values)
 
 
-def _status_in(kind: Kind, statuses: Sequence[Status | None] | None) -> ColumnElement[bool]:
-    column = kind.column("status")
-    wanted = [None] if statuses is None else statuses
+@lru_cache(maxsize=256)
+def rows_named(kind_name: LearningKind, usual: tuple[ColumnElement[bool], ...]) -> Select[Any]:
+    """The rows of some keys (``keys``) for which the usual conditions hold."""
+    kind = KINDS[kind_name]
+    return select(kind.table).where(kind.column(kind.key).in_(bindparam("keys", expanding=True)), *usual)
+
+
+def _rare(kind: Kind, query: LearningQuery, dialect: Dialect) -> Iterator[ColumnElement[bool]]:
+    if query.ids is not None:
+        yield named(kind, query.ids)
+    for tag in query.tags or ():
+        yield dialect.has_tag(kind.column("tags"), tag)
+    if query.source_request_id is not None:
+        yield _rests_on(kind, query.source_request_id)
+    if (start := seconds_from(query.start_time)) is not None:
+        yield kind.column(kind.stamp) >= start
+    if (end := seconds_from(query.end_time)) is not None:
+        yield kind.column(kind.stamp) < end
+
+
+@cache
+def _equal(kind_name: LearningKind, name: str) -> ColumnElement[bool]:
+    return KINDS[kind_name].column(name) == bindparam(f"is_{name}")
+
+
+@lru_cache(maxsize=256)
+def _status_in(kind_name: LearningKind, wanted: tuple[Status | None, ...]) -> ColumnElement[bool]:
+    column = KINDS[kind_name].column("status")
     given = column.in_([str(status) for status in wanted if status is not None])
     return or_(given, column.is_(None)) if None in wanted else given
+
+
+@lru_cache(maxsize=64)
+def _approval_in(wanted: tuple[PlaybookStatus, ...]) -> ColumnElement[bool]:
+    return KINDS["agent_playbook"].column("playbook_status").in_([str(status) for status in wanted])
+
+
+_LIVES: Final = PROFILES.column("expiration_timestamp") > bindparam("now")
 
 
 def _rests_on(kind: Kind, request_id: str) -> ColumnElement[bool]:

@@ -107,9 +107,10 @@ class LearningRecords(Compaction):
         which = kind_named(kind)
         newest_first = (which.column(which.stamp).desc(), which.column(which.key).desc())
         conditions = matching(which, query, self._database.dialect, self._now_seconds())
-        statement = select(which.table).where(*conditions).order_by(*newest_first).limit(query.top_k)
+        statement = select(which.table).where(*conditions.usual, *conditions.rare)
+        statement = statement.order_by(*newest_first).limit(query.top_k)
         with self._database.read() as connection:
-            return values_of(connection, which, connection.execute(statement).mappings().all())
+            return values_of(connection, which, connection.execute(statement, conditions.values).mappings().all())
 
     @retried
     def update_learning(

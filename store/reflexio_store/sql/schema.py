@@ -17,12 +17,15 @@ from sqlalchemy import Connection, inspect, text
 from reflexio_store.errors import SchemaTooNewError
 
 from .database import Database
+from .indexing import index_again
 
 if TYPE_CHECKING:
     from alembic.runtime.migration import MigrationContext, MigrationStep
 
-REVISIONS: Final = ("0001", "0002", "0003", "0004")
+REVISIONS: Final = ("0001", "0002", "0003", "0004", "0005")
 """Every revision that this release knows, oldest first; the last is the head."""
+_INDEXED_ANEW: Final = "0005"
+"""The last revision after which the full text is made anew, because words or tables of it have changed."""
 VERSION_TABLE: Final = "reflexio_alembic_version"
 
 _upgrading = threading.Lock()  # alembic is not safe among threads
@@ -39,8 +42,11 @@ def ensure_schema(database: Database) -> None:
     if _is_current(database, found):
         return
     with _upgrading, database.upgrade() as connection:
-        if not _is_current(database, version_of(connection)):
+        before = version_of(connection)
+        if not _is_current(database, before):
             _upgrade(connection)
+            if before is None or before < _INDEXED_ANEW:
+                index_again(connection, database.dialect)
 
 
 def version_of(connection: Connection) -> str | None:

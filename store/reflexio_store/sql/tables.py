@@ -263,6 +263,60 @@ class DismissedRow(Row, table=True):
     interaction_index: int = Field(primary_key=True)
 
 
+class DocumentRow(Row, table=True):
+    """What can be searched of a learning or of a message; ``row`` is its number in the full-text index, ``embedded``
+    the name of the model that its vector is from (``""``: it has none).
+
+    ``owner`` is a user_id (an agent_version, for an agent playbook). ``scopes``, ``head`` and ``body`` hold words
+    with a space between; ``size`` is how many different words there are.
+    """
+
+    __tablename__ = "reflexio_document"
+    __table_args__ = (
+        Index("ix_reflexio_document_row", "row", unique=True),
+        Index("ix_reflexio_document_embedded", "kind", "embedded", "row"),
+    )
+    owner: str = Field(primary_key=True)
+    kind: str = Field(primary_key=True)
+    key: str = Field(primary_key=True)
+    seq: int = Field(primary_key=True)
+    row: int = Field(sa_type=BigInteger)
+    scopes: str
+    head: str
+    body: str
+    size: int
+    embedded: str
+
+
+class VectorRow(Row, table=True):
+    """The vector of a document, as little-endian float32 of length 1, with the name of the model that made it."""
+
+    __tablename__ = "reflexio_vector"
+    owner: str = Field(primary_key=True)
+    kind: str = Field(primary_key=True)
+    row: int = Field(primary_key=True, sa_type=BigInteger, sa_column_kwargs={"autoincrement": False})
+    model: str
+    vector: bytes
+
+
+class VectorsRow(Row, table=True):
+    """That an owner has vectors of a kind; ``version`` changes whenever they do."""
+
+    __tablename__ = "reflexio_vectors"
+    owner: str = Field(primary_key=True)
+    kind: str = Field(primary_key=True)
+    version: int = Field(sa_type=BigInteger)
+
+
+class ScopeRow(Row, table=True):
+    """How much there is to search in one scope, kept in step with its documents."""
+
+    __tablename__ = "reflexio_scope"
+    scope: str = Field(primary_key=True)
+    documents: int = Field(sa_type=BigInteger)
+    words: int = Field(sa_type=BigInteger)
+
+
 class JobRow(Row, table=True):
     """A piece of work. ``token`` names the holder of a running job."""
 
@@ -390,6 +444,10 @@ SUPPORT = _table(SupportRow)
 HISTORY = _table(HistoryRow)
 ERASED = _table(ErasedRow)
 OPT_OUT = _table(OptOutRow)
+DOCUMENT = _table(DocumentRow)
+SCOPE = _table(ScopeRow)
+VECTOR = _table(VectorRow)
+VECTORS = _table(VectorsRow)
 JOB = _table(JobRow)
 SHOWN = _table(ShownRow)
 OUTCOME = _table(OutcomeRow)

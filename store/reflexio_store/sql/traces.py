@@ -13,8 +13,9 @@ from reflexio_store.ids import interaction_id
 
 from .dialects import Dialect
 from .dismissals import drop_dismissals
+from .documents import drop_documents
 from .history import forget_history_of_requests
-from .interactions import document_keys
+from .indexing import document_keys
 from .jobs import is_learning
 from .kinds import PROFILES, USER_PLAYBOOKS, Kind
 from .learning_rows import evidence_of, named
@@ -35,7 +36,7 @@ def forget_requests(connection: Connection, dialect: Dialect, user_id: str, requ
     profiles, playbooks = _forget_evidence(connection, dialect, user_id, request_ids, which)
     drop_dismissals(connection, user_id, request_ids)
     forget_history_of_requests(connection, user_id, request_ids)
-    dialect.text.drop(connection, "interaction", document_keys(user_id, request_ids))
+    drop_documents(connection, dialect, document_keys(user_id, request_ids))
     interactions, requests = (
         connection.execute(
             delete(table).where(table.c.user_id == user_id, table.c.request_id.in_(request_ids))
@@ -55,7 +56,7 @@ def forget_message(
     counts = _forget_evidence(connection, dialect, user_id, [request_id], said)
     drop_dismissals(connection, user_id, [request_id], place)
     forget_history_of_requests(connection, user_id, [request_id])
-    dialect.text.drop(connection, "interaction", document_keys(user_id, [request_id]))
+    drop_documents(connection, dialect, document_keys(user_id, [request_id]))
     this = and_(REQUEST.c.user_id == user_id, REQUEST.c.request_id == request_id)
     connection.execute(update(REQUEST).where(this).values(text_indexed=False))
     return counts

@@ -8,11 +8,13 @@ their stems here, not by a database, so that every database finds the same.
 
 from __future__ import annotations
 
+import base64
 import hashlib
 import re
 import threading
 import unicodedata
-from functools import lru_cache
+from collections.abc import Iterable
+from functools import cache, lru_cache
 from pathlib import Path
 from typing import Final
 
@@ -38,6 +40,14 @@ STOP_WORDS: Final = frozenset(Path(__file__).with_name("stop_words.txt").read_te
 """English words that say nothing about what a text is about; negations are not among them."""
 
 
+@cache
+def common_words() -> frozenset[str]:
+    """Stems of English words that say little about what a text is about, though more than stop words: the statistics
+    of a memory of ten learnings cannot know that."""
+    said = Path(__file__).with_name("common_words.txt").read_text(encoding="ascii")
+    return frozenset(_stem(word) for word in said.split())
+
+
 def index_words(text: str) -> list[str]:
     """The words under which a text is found, in order, without stop words."""
     return _words(text, with_single_characters=True)[:MAX_INDEXED_WORDS]
@@ -54,12 +64,19 @@ def count_words(text: str) -> int:
 
 
 def scope_token(*parts: str) -> str:
-    """A word of digits that stands for a scope, such as one kind of learning of one user.
+    """Eight letters that stand for a scope, such as one kind of learning of one user; see :func:`terms_of`.
 
     A digest may collide: whoever searches by it compares the real columns afterwards.
     """
-    digest = hashlib.blake2b("\x1f".join(parts).encode("utf-8", "surrogatepass"), digest_size=8).digest()
-    return str(int.from_bytes(digest, "big"))
+    digest = hashlib.blake2b("\x1f".join(parts).encode("utf-8", "surrogatepass"), digest_size=5).digest()
+    return base64.b32encode(digest).decode("ascii").lower()
+
+
+def terms_of(scopes: Iterable[str], words: Iterable[str]) -> list[str]:
+    """What stands in the index for each word in each scope: the scope is a part of the word, so that what another
+    user has stored is not even looked at, and the index itself counts a word within its scope."""
+    said = list(words)
+    return [scope + word for scope in scopes for word in said]
 
 
 def _words(text: str, *, with_single_characters: bool) -> list[str]:

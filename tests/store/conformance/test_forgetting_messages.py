@@ -23,8 +23,10 @@ def message(turn: TurnRecord, place: int) -> int:
 
 
 def found(store: Store, words: str) -> list[str]:
+    """The messages that say one of the words themselves, of those that a search finds."""
     query = SearchInteractionRequest(user_id="ada", query=words)
-    return [item.content for item in store.search_interactions(query)]
+    said = [item.content for item in store.search_interactions(query)]
+    return [text for text in said if set(words.lower().split()) & set(text.lower().split())]
 
 
 @pytest.mark.needs("ids of messages")

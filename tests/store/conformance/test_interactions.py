@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pytest
+
 from reflexio_store.contract import Store
 from reflexio_store.models import (
     GetInteractionsRequest,
@@ -26,8 +28,25 @@ class TestInteractions:
         for number in range(3):
             store.add_turns([turn("the zebra walked", f"answer {number}"), turn("zebra", user_id="bob")])
             found = store.search_interactions(SearchInteractionRequest(user_id="ada", query="zebras walking"))
-            assert [item.content for item in found] == ["the zebra walked"] * (number + 1)
+            assert [item.content for item in found if "zebra" in item.content] == ["the zebra walked"] * (number + 1)
             assert {item.user_id for item in found} == {"ada"}
+
+    @pytest.mark.needs("neighbours")
+    def test_the_answer_to_what_matches_is_found_too(self, store: Store, turn: MakeTurn) -> None:
+        """A message is found by what was said around it in its session, after those that say it themselves."""
+        store.add_turns([turn("where do zebras live", "in africa", at=1000), turn("and lions", "there too", at=1001)])
+        store.add_turns([turn("nothing of that", "indeed", at=1002, session_id="s2")])
+        found = store.search_interactions(SearchInteractionRequest(user_id="ada", query="zebras"))
+        assert [item.content for item in found] == ["where do zebras live", "in africa", "and lions"]
+
+    @pytest.mark.needs("neighbours")
+    def test_a_message_is_found_by_its_day(self, store: Store, turn: MakeTurn) -> None:
+        """Of two that say the same, the one of the day that is named."""
+        days = {"may": 1_683_547_200, "june": 1_687_000_000}
+        store.add_turns([turn("the zebra", at=at, session_id=name) for name, at in days.items()])
+        for name, at in days.items():
+            query = SearchInteractionRequest(user_id="ada", query=f"zebra in {name} 2023")
+            assert store.search_interactions(query)[0].created_at == at
 
     def test_a_search_keeps_to_its_request_and_window(self, store: Store, turn: MakeTurn) -> None:
         """Also where better matches lie outside."""

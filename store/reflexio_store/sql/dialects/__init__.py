@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from typing import Any, Literal, Protocol
+from typing import Any, Final, Literal, Protocol
 
 from sqlalchemy import Column, ColumnElement, Connection, Engine, Table
 
@@ -15,49 +15,25 @@ from reflexio_store.errors import ReflexioError, StoreUnavailableError
 Row = tuple[Any, ...]
 """A row in the order of its table's columns, as the driver takes it; JSON as text."""
 TextIndexName = Literal["learning", "interaction"]
-
-
-@dataclass(frozen=True, slots=True)
-class DocumentKey:
-    """Which row a document stands for. ``owner`` is its user_id (its agent_version, for an agent playbook)."""
-
-    kind: str
-    owner: str
-    key: str
-    seq: int = 0
-
-
-@dataclass(frozen=True, slots=True)
-class Document:
-    """What the full-text index holds of one row: its words, and the scopes in which they may be found.
-
-    ``size`` is the number of different words, as a query would count them.
-    """
-
-    key: DocumentKey
-    scopes: tuple[str, ...]
-    head: Sequence[str]
-    body: Sequence[str]
-    size: int
-
-
-@dataclass(frozen=True, slots=True)
-class Hits:
-    """The documents (by row number of the index) of some scopes whose head, and whose body, hold one word."""
-
-    head: frozenset[int]
-    body: frozenset[int]
+INDEXES: Final[tuple[TextIndexName, ...]] = ("learning", "interaction")
 
 
 class TextIndex(Protocol):
-    """Full text within scopes. Words come from :mod:`reflexio_store.sql.words` and are taken literally."""
+    """An inverted index: which documents, by number, hold a term. What a document is, is none of its business.
 
-    def put(self, connection: Connection, index: TextIndexName, documents: Iterable[Document]) -> None:
-        """Add documents that are not in the index yet."""
+    Terms are made by :func:`reflexio_store.sql.words.terms_of`: letters and digits, to be taken literally.
+    """
+
+    def put(self, connection: Connection, index: TextIndexName, entries: Sequence[tuple[int, Sequence[str]]]) -> None:
+        """Add documents, each with its different terms; their numbers are not in the index yet."""
         ...
 
-    def drop(self, connection: Connection, index: TextIndexName, keys: Iterable[DocumentKey]) -> None:
-        """Remove all documents with the same kind, owner and key (whatever their ``seq``)."""
+    def drop(self, connection: Connection, index: TextIndexName, entries: Sequence[tuple[int, Sequence[str]]]) -> None:
+        """Remove documents, each named with the very terms it was put with."""
+        ...
+
+    def clear(self, connection: Connection, index: TextIndexName) -> None:
+        """Remove all documents."""
         ...
 
     def compact(self, connection: Connection, index: TextIndexName, *, pages: int) -> bool:
@@ -67,37 +43,12 @@ class TextIndex(Protocol):
         """
         ...
 
-    def count(self, connection: Connection, index: TextIndexName) -> int:
-        """How many documents there are."""
+    def counts(self, connection: Connection, index: TextIndexName, terms: Sequence[str]) -> list[int]:
+        """How many documents hold each term."""
         ...
 
-    def size(self, connection: Connection, index: TextIndexName, scopes: Sequence[str]) -> int:
-        """How many documents are in any of the scopes."""
-        ...
-
-    def hits(
-        self, connection: Connection, index: TextIndexName, scopes: Sequence[str], words: Sequence[str]
-    ) -> list[Hits]:
-        """For each word, where it occurs within the scopes."""
-        ...
-
-    def documents(
-        self, connection: Connection, index: TextIndexName, rows: Sequence[int]
-    ) -> dict[int, tuple[DocumentKey, int]]:
-        """Key and size of documents, by row number of the index."""
-        ...
-
-    def best_interactions(
-        self,
-        connection: Connection,
-        user_id: str,
-        scopes: Sequence[str],
-        words: Sequence[str],
-        *,
-        window: tuple[int | None, int | None],
-        limit: int,
-    ) -> list[tuple[str, int]]:
-        """``(request_id, seq)`` of the interactions that match best in all scopes; ``window`` in epoch seconds."""
+    def rows(self, connection: Connection, index: TextIndexName, terms: Sequence[str], most: int) -> list[list[int]]:
+        """The documents that hold each term: the ``most`` with the highest numbers, in any order."""
         ...
 
 

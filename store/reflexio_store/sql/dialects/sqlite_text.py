@@ -1,55 +1,45 @@
-"""Full text on SQLite: FTS5 tables that stand for themselves, with the scope as indexed words of each document.
+"""Full text on SQLite: FTS5 as a bare inverted index, which knows which row numbers hold a term and nothing else.
 
-Columns: ``scope`` (digits: the scopes, and one word that names the document), ``head`` and ``body`` (words), and
-unindexed what says which row it is. FTS5 stems the words (porter).
+Nothing is stored twice: the words of a document stand in its row (:mod:`reflexio_store.sql.documents`), and are given
+again to remove it. Without columns, positions and lengths the index takes a few bytes for each word.
 """
 
 from __future__ import annotations
 
-from collections import defaultdict
-from collections.abc import Iterable, Iterator, Sequence
-from typing import Any, Final
+from collections.abc import Sequence
+from typing import Final
 
+import orjson
 from sqlalchemy import Connection
 
-from reflexio_store.sql.words import scope_token
-
-from . import Document, DocumentKey, Hits, TextIndexName
+from . import TextIndexName
 
 _TABLES: Final[dict[TextIndexName, str]] = {
-    "learning": "reflexio_learning_text",
-    "interaction": "reflexio_interaction_text",
+    "learning": "reflexio_learning_words",
+    "interaction": "reflexio_interaction_words",
 }
-_CHUNK = 100
 
 
 class SqliteText:
     """See :class:`~reflexio_store.sql.dialects.TextIndex`."""
 
-    def put(self, connection: Connection, index: TextIndexName, documents: Iterable[Document]) -> None:
-        """Add documents that are not in the index yet."""
-        rows = [_row(document) for document in documents]
-        if rows:
-            sql = (
-                f"INSERT INTO {_TABLES[index]}(scope, head, body, kind, owner, key, seq, size) "  # noqa: S608
-                "VALUES (?, ?, ?, ?, ?, ?, ?, ?)"
-            )
-            connection.exec_driver_sql(sql, rows)
+    def put(self, connection: Connection, index: TextIndexName, entries: Sequence[tuple[int, Sequence[str]]]) -> None:
+        """Add documents, each with its different terms."""
+        if entries:
+            sql = f"INSERT INTO {_TABLES[index]}(rowid, words) VALUES (?, ?)"  # noqa: S608
+            connection.exec_driver_sql(sql, [(row, " ".join(terms)) for row, terms in entries])
 
-    def drop(self, connection: Connection, index: TextIndexName, keys: Iterable[DocumentKey]) -> None:
-        """Remove all documents with the same kind, owner and key (whatever their ``seq``)."""
+    def drop(self, connection: Connection, index: TextIndexName, entries: Sequence[tuple[int, Sequence[str]]]) -> None:
+        """Remove documents, each named with the very terms it was put with."""
+        if entries:
+            table = _TABLES[index]
+            sql = f"INSERT INTO {table}({table}, rowid, words) VALUES ('delete', ?, ?)"  # noqa: S608
+            connection.exec_driver_sql(sql, [(row, " ".join(terms)) for row, terms in entries])
+
+    def clear(self, connection: Connection, index: TextIndexName) -> None:
+        """Remove all documents."""
         table = _TABLES[index]
-        owners: dict[tuple[str, str], list[str]] = defaultdict(list)
-        for key in keys:
-            owners[key.kind, key.owner].append(key.key)
-        for (kind, owner), names in owners.items():
-            for chunk in _chunks(list(dict.fromkeys(names))):
-                marks = ", ".join("?" * len(chunk))
-                connection.exec_driver_sql(
-                    f"DELETE FROM {table} WHERE rowid IN (SELECT rowid FROM {table} "  # noqa: S608
-                    f"WHERE {table} MATCH ? AND kind = ? AND owner = ? AND key IN ({marks}))",
-                    (_any_scope([_name_token(kind, owner, name) for name in chunk]), kind, owner, *chunk),
-                )
+        connection.exec_driver_sql(f"INSERT INTO {table}({table}) VALUES ('delete-all')")  # noqa: S608
 
     def compact(self, connection: Connection, index: TextIndexName, *, pages: int) -> bool:
         """Rewrite about so many pages of the index (4 kB each), so that dropped words leave them; whether all is done.
@@ -65,94 +55,25 @@ class SqliteText:
                 return True
         return False
 
-    def count(self, connection: Connection, index: TextIndexName) -> int:
-        """How many documents there are."""
-        return int(connection.exec_driver_sql(f"SELECT count(*) FROM {_TABLES[index]}").scalar_one())  # noqa: S608
-
-    def size(self, connection: Connection, index: TextIndexName, scopes: Sequence[str]) -> int:
-        """How many documents are in any of the scopes."""
+    def counts(self, connection: Connection, index: TextIndexName, terms: Sequence[str]) -> list[int]:
+        """How many documents hold each term: FTS5 counts 50 a microsecond."""
         table = _TABLES[index]
-        sql = f"SELECT count(*) FROM {table} WHERE {table} MATCH ?"  # noqa: S608
-        return int(connection.exec_driver_sql(sql, (_any_scope(scopes),)).scalar_one())
-
-    def hits(
-        self, connection: Connection, index: TextIndexName, scopes: Sequence[str], words: Sequence[str]
-    ) -> list[Hits]:
-        """For each word, where it occurs within the scopes: one statement, one part for each word and column."""
-        table, scope = _TABLES[index], _any_scope(scopes)
-        rows: list[set[int]] = [set() for _ in range(2 * len(words))]
-        parts: list[str] = []
-        matches: list[str] = []
-        for place, column in enumerate(("head", "body")):
-            for at, word in enumerate(words):
-                parts.append(f"SELECT {2 * at + place}, rowid FROM {table} WHERE {table} MATCH ?")  # noqa: S608
-                matches.append(f'({scope}) AND ({column} : "{word}")')
-        for part, row in connection.exec_driver_sql(" UNION ALL ".join(parts), tuple(matches)).all():
-            rows[part].add(row)
-        return [Hits(frozenset(rows[2 * at]), frozenset(rows[2 * at + 1])) for at in range(len(words))]
-
-    def documents(
-        self, connection: Connection, index: TextIndexName, rows: Sequence[int]
-    ) -> dict[int, tuple[DocumentKey, int]]:
-        """Key and size of documents, by row number of the index."""
-        found: dict[int, tuple[DocumentKey, int]] = {}
-        for chunk in _chunks(rows):
-            marks = ", ".join("?" * len(chunk))
-            sql = (
-                "SELECT rowid, kind, owner, key, seq, size "  # noqa: S608
-                f"FROM {_TABLES[index]} WHERE rowid IN ({marks})"
-            )
-            for row, kind, owner, key, seq, size in connection.exec_driver_sql(sql, tuple(chunk)).all():
-                found[row] = DocumentKey(kind, owner, key, seq), size
-        return found
-
-    def best_interactions(
-        self,
-        connection: Connection,
-        user_id: str,
-        scopes: Sequence[str],
-        words: Sequence[str],
-        *,
-        window: tuple[int | None, int | None],
-        limit: int,
-    ) -> list[tuple[str, int]]:
-        """``(request_id, seq)`` of the interactions that match best in all scopes; ``window`` in epoch seconds."""
-        table = _TABLES["interaction"]
-        scope = " AND ".join(f'(scope : "{token}")' for token in scopes)
-        wanted = " OR ".join(f'"{word}"' for word in words)
-        join, where, values = _within(window)
         sql = (
-            f"SELECT t.key, t.seq FROM {table} AS t{join} "  # noqa: S608
-            f"WHERE t.{table} MATCH ? AND t.owner = ?{where} "
-            f"ORDER BY bm25({table}, 0, 2, 1), t.rowid DESC LIMIT ?"
+            f"SELECT (SELECT count(*) FROM {table} WHERE {table} MATCH asked.value) "  # noqa: S608
+            "FROM json_each(?) AS asked ORDER BY asked.key"
         )
-        arguments: tuple[Any, ...] = (f"{scope} AND ({{head body}} : ({wanted}))", user_id, *values, limit)
-        return [(key, seq) for key, seq in connection.exec_driver_sql(sql, arguments)]
+        return [int(count) for (count,) in connection.exec_driver_sql(sql, (_quoted(terms),))]
+
+    def rows(self, connection: Connection, index: TextIndexName, terms: Sequence[str], most: int) -> list[list[int]]:
+        """The documents that hold each term: the ``most`` with the highest numbers."""
+        table = _TABLES[index]
+        sql = (
+            "SELECT (SELECT json_group_array(rowid) FROM "  # noqa: S608
+            f"(SELECT rowid FROM {table} WHERE {table} MATCH asked.value ORDER BY rowid DESC LIMIT ?)) "
+            "FROM json_each(?) AS asked ORDER BY asked.key"
+        )
+        return [orjson.loads(found) for (found,) in connection.exec_driver_sql(sql, (most, _quoted(terms)))]
 
 
-def _row(document: Document) -> tuple[Any, ...]:
-    key = document.key
-    scope = " ".join([*document.scopes, _name_token(key.kind, key.owner, key.key)])
-    return scope, " ".join(document.head), " ".join(document.body), key.kind, key.owner, key.key, key.seq, document.size
-
-
-def _name_token(kind: str, owner: str, key: str) -> str:
-    return scope_token("name", kind, owner, key)
-
-
-def _any_scope(scopes: Sequence[str]) -> str:
-    return "scope : (" + " OR ".join(f'"{token}"' for token in scopes) + ")"
-
-
-def _within(window: tuple[int | None, int | None]) -> tuple[str, str, list[int]]:
-    if window == (None, None):
-        return "", "", []
-    join = " JOIN reflexio_interaction AS i ON i.user_id = t.owner AND i.request_id = t.key AND i.seq = t.seq"
-    conditions = [(value, f" AND i.created_at {sign} ?") for value, sign in zip(window, (">=", "<"), strict=True)]
-    values = [value for value, _ in conditions if value is not None]
-    return join, "".join(text for value, text in conditions if value is not None), values
-
-
-def _chunks(items: Sequence[Any]) -> Iterator[Sequence[Any]]:
-    for start in range(0, len(items), _CHUNK):
-        yield items[start : start + _CHUNK]
+def _quoted(terms: Sequence[str]) -> str:
+    return orjson.dumps([f'"{term}"' for term in terms]).decode()

@@ -1,0 +1,168 @@
+"""Embedding: documents in a thread of its own, queries within a time limit."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import OrderedDict
+from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import TimeoutError as Late
+from typing import Final
+
+from reflexio_middleware.embedding import Embedder
+from reflexio_middleware.guard import count, guard, warn
+from reflexio_store.contract import Embeddable, Meaning, Store
+from reflexio_store.forking import protect
+
+_TOGETHER: Final = 32  # texts that are embedded in one call
+_POLL_SECONDS: Final = 5.0
+_BACKOFF_SECONDS: Final = (1.0, 5.0, 30.0, 60.0)
+_KEPT_QUERIES: Final = 1_000
+
+
+class BackgroundEmbedding:
+    """Gives every text of a home a vector of one embedder, soon; and queries theirs, in time.
+
+    Args:
+        open_store: Gives the store. A home that is not :class:`~reflexio_store.contract.Embeddable` embeds by itself.
+        embedder: What embeds. Where it fails, it is tried again later; searches go on with full text.
+        messages: Embed messages, too, not learnings alone.
+    """
+
+    def __init__(self, open_store: Callable[[], Store], embedder: Embedder, *, messages: bool) -> None:
+        self._open_store = open_store
+        self._embedder = embedder
+        self._messages = messages
+        self._closed = False
+        self._kept: OrderedDict[str, Meaning] = OrderedDict()
+        self._reset()
+        protect(self)
+
+    def _reset(self) -> None:
+        self._changed = threading.Condition()
+        self._thread: threading.Thread | None = None
+        self._pool: ThreadPoolExecutor | None = None
+        self._woken = False
+        self._failures = 0
+
+    def wake(self) -> None:
+        """Look for texts without a vector soon; starts the thread if there is none."""
+        with self._changed:
+            if self._closed:
+                return
+            self._woken = True
+            self._changed.notify_all()
+            if self._thread is None or not self._thread.is_alive():
+                self._thread = threading.Thread(target=self._run, name="reflexio-embedding", daemon=True)
+                self._thread.start()
+
+    def wait(self, timeout: float) -> int:
+        """Wait until every text has its vector, or the embedder fails, at most so many seconds; how many lack one
+        (at most 32 are counted)."""
+        deadline = time.monotonic() + timeout
+        while True:
+            lacking = len(self._lacking())
+            left = deadline - time.monotonic()
+            if not lacking or left <= 0 or self._closed or self._failures:
+                return lacking
+            self.wake()
+            with self._changed:
+                self._changed.wait(min(left, 0.05))
+
+    def meaning(self, text: str, timeout: float) -> Meaning | None:
+        """The vector of a query; None if it was not to be had in so many seconds (then it is there the next time)."""
+        with self._changed:
+            kept = self._kept.get(text)
+            if kept is not None or self._closed:
+                return kept
+            if self._pool is None:
+                self._pool = ThreadPoolExecutor(4, thread_name_prefix="reflexio-embed")
+            asked: Future[Meaning | None] = self._pool.submit(self._meant, text)
+        try:
+            return asked.result(timeout)
+        except Late:
+            count("embeddings_late")
+            return None
+
+    def _meant(self, text: str) -> Meaning | None:
+        try:
+            made = Meaning(self._embedder.name, list(self._embedder.embed([text], "query")[0]))
+        except Exception as error:  # noqa: BLE001 - an embedder may raise anything, and a search does without
+            self._note(error)
+            return None
+        with self._changed:
+            self._kept[text] = made
+            while len(self._kept) > _KEPT_QUERIES:
+                self._kept.popitem(last=False)
+        return made
+
+    def close(self, timeout: float) -> None:
+        """Stop after the texts at hand; waits at most ``timeout`` seconds for them."""
+        with self._changed:
+            self._closed = True
+            self._changed.notify_all()
+        if self._thread is not None:
+            self._thread.join(timeout)
+        if self._pool is not None:
+            self._pool.shutdown(wait=False, cancel_futures=True)
+        close = getattr(self._embedder, "close", None)
+        if close is not None:
+            close()
+
+    def _run(self) -> None:
+        while not self._closed:
+            done = 0
+            with guard("embedding"):
+                done = self._embed_some()
+            if not done:
+                with self._changed:
+                    pause = _BACKOFF_SECONDS[min(self._failures, 4) - 1] if self._failures else _POLL_SECONDS
+                    if not (self._woken and not self._failures) and not self._closed:
+                        self._changed.wait(pause)
+                    self._woken = False
+
+    def _lacking(self) -> dict[int, str]:
+        store = self._open_store()
+        if not isinstance(store, Embeddable):
+            return {}
+        texts = store.unembedded(self._embedder.name, messages=self._messages, limit=_TOGETHER)
+        return {item.number: item.text for item in texts}
+
+    def _embed_some(self) -> int:
+        """Embed a few of the texts that have no vector; how many got theirs."""
+        store = self._open_store()
+        if not isinstance(store, Embeddable):
+            return 0
+        if self._messages:
+            store.index_interactions(limit=200)
+        lacking = self._lacking()
+        if not lacking:
+            return 0
+        try:
+            vectors = self._embedder.embed([text or " " for text in lacking.values()], "document")
+            kept = store.put_vectors(self._embedder.name, dict(zip(lacking, vectors, strict=True)))
+        except Exception as error:  # noqa: BLE001 - an embedder may raise anything, and is tried again
+            self._failures += 1
+            self._note(error)
+            return 0
+        self._failures = 0
+        count("texts_embedded", kept)
+        with self._changed:
+            self._changed.notify_all()
+        return kept
+
+    def _note(self, error: Exception) -> None:
+        if self._closed:
+            return
+        count("embeddings_failed")
+        warn("embedding", "reflexio: embedding with %s failed (%s: %s); searches go on with full text",
+             self._embedder.name, type(error).__name__, error)  # fmt: skip
+
+    def before_fork(self) -> None:
+        """Nothing to hold: the thread rests at the store."""
+
+    def after_fork(self, *, child: bool) -> None:
+        """In a child there are no threads any more."""
+        if child:
+            self._reset()

