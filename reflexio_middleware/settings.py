@@ -102,15 +102,6 @@ class Settings(BaseSettings):
     llm_cost_per_user: float | None = Field(default=None, ge=0, description="The same for one user")
     llm_price_input: float = Field(default=0.0, ge=0, description="Price of a million tokens of prompts")
     llm_price_output: float = Field(default=0.0, ge=0, description="Price of a million tokens of answers")
-    aggregate_users: int = Field(
-        default=2, ge=2, description="How many users must say the same for it to become an agent playbook"
-    )
-    aggregate_approve: bool = Field(
-        default=False, description="Use such agent playbooks at once, without a person's approval"
-    )
-    recall_timeout: float | None = Field(
-        default=None, gt=0, description="Seconds that a recall may take; None: 0.05, or 1 with a Reflexio server"
-    )
     embedder: Literal["none", "local", "openai"] = Field(
         default="none", description="Search by meaning, too: a small local model, or an OpenAI-compatible endpoint"
     )
@@ -121,6 +112,15 @@ class Settings(BaseSettings):
     embedding_api_key: SecretStr | None = Field(default=None, description="Key of that endpoint")
     embedding_timeout: float = Field(default=2.0, gt=0, description="Seconds that a search waits for its own vector")
     embed_messages: bool = Field(default=False, description="Embed all messages, too, not learnings alone")
+    aggregate_users: int = Field(
+        default=2, ge=2, description="How many users must say the same for it to become an agent playbook"
+    )
+    aggregate_approve: bool = Field(
+        default=False, description="Use such agent playbooks at once, without a person's approval"
+    )
+    recall_timeout: float | None = Field(
+        default=None, gt=0, description="Seconds that a recall may take; None: 0.05, or 1 with a Reflexio server"
+    )
     recall_tokens: int = Field(
         default=400, ge=0, description="Most tokens of a recalled block (about 4 characters each)"
     )

@@ -104,8 +104,8 @@ class Core:
             store=home, api_key=api_key, extractor=named, embedder=model, **settings
         )
         self._extractors: Sequence[Extractor | str] = given or self.settings.extractors
-        self._count_tokens = count_tokens
         learns_here = self._check_learner(given) and self.settings.learning == "thread"
+        self._count_tokens = count_tokens
         self._opening = threading.Lock()
         self._resting = False
         self._opened: Store | None = None

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Final
 
 from reflexio_middleware.client.core import Core, checked
+from reflexio_store.contract import Embeddable
 from reflexio_store.models import (
     AgentPlaybook,
     EntityType,
@@ -80,25 +81,27 @@ class RetrievalApi(Core):
             session_id=session_id,
         )  # fmt: skip
         meaning = self._meaning(wanted.query) if wanted.search_mode != "fts" else None
-        mode: SearchMode = wanted.search_mode if meaning else "fts"
+        store = self._settled()
+        mode: SearchMode = wanted.search_mode if meaning or not isinstance(store, Embeddable) else "fts"
         kinds: list[LearningKind] = ["profile", "user_playbook", "agent_playbook"] if user_id else ["agent_playbook"]
         queries: dict[LearningKind, LearningQuery] = {
             kind: _query(kind, wanted)
             for kind in kinds
             if wanted.entity_types is None or f"{kind}s" in wanted.entity_types
         }
-        found = self._settled().search(queries, meaning=meaning, mode=mode)
+        found = store.search(queries, meaning=meaning, mode=mode)
         least = wanted.threshold or 0.0
         profiles, playbooks, shared = (
             [item.learning for item in found.get(kind, ()) if max(item.coverage, item.cosine or 0.0) >= least]
             for kind in _KINDS
         )
+        expected = self._embedding is not None or wanted.search_mode == "vector"
         return UnifiedSearchResponse(
             profiles=[item for item in profiles if isinstance(item, UserProfile)],
             user_playbooks=[item for item in playbooks if isinstance(item, UserPlaybook)],
             agent_playbooks=[item for item in shared if isinstance(item, AgentPlaybook)],
             msg=f"Found {len(profiles) + len(playbooks) + len(shared)} learning(s)",
-            degraded=mode != wanted.search_mode and (self._embedding is not None or wanted.search_mode == "vector"),
+            degraded=found.degraded or (mode != wanted.search_mode and expected),
             search_mode_effective=mode,
         )
 

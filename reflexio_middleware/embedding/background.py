@@ -132,10 +132,12 @@ class BackgroundEmbedding:
     def _embed_some(self) -> int:
         """Embed a few of the texts that have no vector; how many got theirs."""
         store = self._open_store()
+        if not isinstance(store, Embeddable):
+            return 0
         if self._messages:
             store.index_interactions(limit=200)
         lacking = self._lacking()
-        if not lacking or not isinstance(store, Embeddable):
+        if not lacking:
             return 0
         try:
             vectors = self._embedder.embed([text or " " for text in lacking.values()], "document")

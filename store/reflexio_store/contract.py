@@ -55,6 +55,12 @@ class Scored(Generic[L]):
     cosine: float | None = None
 
 
+class Answers(dict[LearningKind, "list[Scored[Learning]]"]):
+    """Answers by kind. ``degraded``: the home could not do all that was asked, such as compare meanings."""
+
+    degraded = False
+
+
 @dataclass(frozen=True, slots=True)
 class Meaning:
     """The vector of a query, and the name of the model that made it: only vectors of that model are compared."""
@@ -288,11 +294,6 @@ class Requests(Protocol):
         """
         ...
 
-    def index_interactions(self, *, user_id: str | None = None, limit: int = 1000) -> int:
-        """Make what was said findable before somebody searches, the newest first, at most ``limit`` requests (of one
-        user where one is given); how many there were."""
-        ...
-
     def delete_interaction(self, user_id: str, interaction_id: int) -> Receipt:
         """Delete one message of a user, and the learnings that rested on it alone; what those had superseded is current
         again. A request that has no message left goes, too."""
@@ -339,7 +340,7 @@ class Learnings(Protocol):
         *,
         meaning: Meaning | None = None,
         mode: SearchMode = "hybrid",
-    ) -> dict[LearningKind, list[Scored[Learning]]]:
+    ) -> Answers:
         """Several kinds in one read of one state: as :meth:`search_learnings`, an answer for each kind asked for.
 
         Args:
@@ -603,6 +604,11 @@ class Reads(Protocol):
 @runtime_checkable
 class Embeddable(Protocol):
     """A home that keeps vectors made by its client. A server that embeds by itself is none."""
+
+    def index_interactions(self, *, user_id: str | None = None, limit: int = 1000) -> int:
+        """Make what was said findable before somebody searches, the newest first, at most ``limit`` requests (of one
+        user where one is given); how many there were."""
+        ...
 
     def unembedded(self, model: str, *, messages: bool = False, limit: int = 64) -> list[Unembedded]:
         """Texts without a vector of that model, the newest of each kind first: learnings, and ``messages`` if asked."""

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from langchain_core.messages import HumanMessage, SystemMessage
 
 from reflexio_middleware import ReflexioClient, session, turn
-from reflexio_middleware.guard import raise_internal_errors
+from reflexio_middleware.guard import counters, raise_internal_errors
 from reflexio_middleware.recall.inject import inject_block
 from reflexio_middleware.recall.render import CLOSE, OPEN, estimate_tokens, render
 from reflexio_store.models import STANDING, UserProfile
@@ -165,10 +165,10 @@ def test_a_recall_that_is_too_late_is_empty_and_counted(tmp_path: Path) -> None:
         client.store.close()
         slow = SlowStore()
         client._opened = slow  # type: ignore[assignment]
-        before = client.stats().get("recalls_late", 0)
+        before = counters().get("recalls_late", 0)
         found = client.recall("anything at all", user_id="u", timeout=0.02)
         assert (found.text, found.reason) == ("", "timeout")
-        assert client.stats()["recalls_late"] == before + 1
+        assert counters()["recalls_late"] == before + 1
         slow.go_on.set()
 
 

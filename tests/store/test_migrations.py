@@ -104,7 +104,7 @@ def test_what_an_earlier_release_stored_is_found_after_the_upgrade(path: Path) -
     asked = SearchInteractionRequest(user_id="ada", query="zebras")
     assert len(store.search_interactions(asked)) == 1
     store.close()
-    _as_revision_3(path)
+    _as_revision_4(path)
     store = open_store(f"sqlite:///{path}")
     assert len(store.search_learnings("profile", LearningQuery(user_id="ada", query="tea"))) == 1
     assert len(store.search_interactions(asked)) == 1
@@ -112,14 +112,14 @@ def test_what_an_earlier_release_stored_is_found_after_the_upgrade(path: Path) -
     store.close()
 
 
-def _as_revision_3(path: Path) -> None:
-    """Take back what revision 4 made."""
+def _as_revision_4(path: Path) -> None:
+    """Take back what revision 5 made."""
     with sqlite3.connect(path) as connection:
         for name in ("document", "scope", "vector", "vectors", "learning_words", "interaction_words"):
             connection.execute(f"DROP TABLE reflexio_{name}")
         for name in ("learning", "interaction"):
             connection.execute(f"CREATE VIRTUAL TABLE reflexio_{name}_text USING fts5(scope, head, body)")
-        connection.execute(f"UPDATE {schema.VERSION_TABLE} SET version_num = '0003'")
+        connection.execute(f"UPDATE {schema.VERSION_TABLE} SET version_num = '0004'")
     connection.close()
 
 

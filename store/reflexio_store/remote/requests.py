@@ -6,7 +6,6 @@ from collections.abc import Mapping, Sequence
 from itertools import islice
 from typing import Any, Final
 
-from reflexio_store.contract import Meaning
 from reflexio_store.models import (
     GetInteractionsRequest,
     GetRequestsRequest,
@@ -137,15 +136,11 @@ class RemoteRequests(Part):
         found = map(interaction, answer.get("interactions", ()))
         return [item for item in found if item.user_id == user_id]
 
-    def index_interactions(self, *, user_id: str | None = None, limit: int = 1000) -> int:  # noqa: ARG002
-        """0: a server indexes by itself."""
-        return 0
-
     def search_interactions(
         self,
         query: SearchInteractionRequest,
         *,
-        meaning: Meaning | None = None,  # noqa: ARG002 - a server embeds itself
+        meaning: object = None,  # noqa: ARG002 - the server embeds by itself
     ) -> list[Interaction]:
         """Interactions of one user that match, best first; without a query the ``most_recent_k`` newest.
 

@@ -6,7 +6,7 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
-from reflexio_store.contract import Scored
+from reflexio_store.contract import Answers, Scored
 from reflexio_store.models import Learning, LearningKind, LearningQuery, SearchMode, UserProfile
 from reflexio_store.sql.words import query_words
 
@@ -80,12 +80,6 @@ class RemoteSearch(RemoteForgetting):
         with self._searching.call():
             answer = self._http.call("POST", kind.search, body, timeout=self._search_timeout, attempts=2)
         return kind.values(answer)
-
-
-class Answers(dict[LearningKind, "list[Scored[Learning]]"]):
-    """Answers by kind. ``degraded``: the server could not do all that was asked, such as compare meanings."""
-
-    degraded = False
 
 
 def _unified(queries: Mapping[LearningKind, LearningQuery]) -> dict[str, Any] | None:

@@ -12,7 +12,7 @@ from typing import Final
 
 from sqlalchemy import Connection, RowMapping
 
-from reflexio_store.contract import Meaning, Scored
+from reflexio_store.contract import Answers, Meaning, Scored
 from reflexio_store.models import Learning, LearningKind, LearningQuery, SearchMode
 
 from .documents import Stored, read_documents
@@ -77,12 +77,12 @@ class LearningSearch(Part):
         *,
         meaning: Meaning | None = None,
         mode: SearchMode = "hybrid",
-    ) -> dict[LearningKind, list[Scored[Learning]]]:
+    ) -> Answers:
         """Several kinds in one read of one state; see the contract."""
         meaning = None if mode == "fts" else meaning
         by_words = mode != "vector"
         asked = [made for kind, query in queries.items() if (made := _asked(kind_named(kind), query, meaning))]
-        found: dict[LearningKind, list[Scored[Learning]]] = {kind: [] for kind in queries}
+        found = Answers((kind, []) for kind in queries)
         if not asked or (meaning is None and not by_words):
             return found
         text = self._database.dialect.text

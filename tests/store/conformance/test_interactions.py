@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pytest
+
 from reflexio_store.contract import Store
 from reflexio_store.models import (
     GetInteractionsRequest,
@@ -29,6 +31,7 @@ class TestInteractions:
             assert [item.content for item in found if "zebra" in item.content] == ["the zebra walked"] * (number + 1)
             assert {item.user_id for item in found} == {"ada"}
 
+    @pytest.mark.needs("neighbours")
     def test_the_answer_to_what_matches_is_found_too(self, store: Store, turn: MakeTurn) -> None:
         """A message is found by what was said around it in its session, after those that say it themselves."""
         store.add_turns([turn("where do zebras live", "in africa", at=1000), turn("and lions", "there too", at=1001)])
@@ -36,6 +39,7 @@ class TestInteractions:
         found = store.search_interactions(SearchInteractionRequest(user_id="ada", query="zebras"))
         assert [item.content for item in found] == ["where do zebras live", "in africa", "and lions"]
 
+    @pytest.mark.needs("neighbours")
     def test_a_message_is_found_by_its_day(self, store: Store, turn: MakeTurn) -> None:
         """Of two that say the same, the one of the day that is named."""
         days = {"may": 1_683_547_200, "june": 1_687_000_000}

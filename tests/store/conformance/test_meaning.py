@@ -41,6 +41,7 @@ def known(store: Store) -> Store:
     return store
 
 
+@pytest.mark.needs("vectors")
 class TestMeaning:
     def test_what_means_the_same_is_found_without_a_common_word(self, known: Store) -> None:
         """The nearest first, with its cosine."""
@@ -101,8 +102,8 @@ class TestMeaning:
     def test_messages_are_found_by_meaning_where_they_have_vectors(self, store: Store, turn: MakeTurn) -> None:
         """Learnings alone are embedded unless messages are asked for."""
         store.add_turns([turn("drinks tea", at=1), turn("plays chess", at=2, session_id="s2")])
-        store.index_interactions()
-        assert isinstance(store, Embeddable) and store.unembedded("m") == []
+        assert isinstance(store, Embeddable) and store.index_interactions() == 2
+        assert store.unembedded("m") == []
         assert embed(store) == 2
         query = SearchInteractionRequest(user_id="ada", query="hot beverages")
         assert store.search_interactions(query, meaning=Meaning("m", [0, 0, 1]))[0].content == "plays chess"
@@ -134,9 +135,11 @@ class TestSearchingSeveralKinds:
         query = LearningQuery(user_id="ada", query="tea", source="app")
         assert len(store.search_learnings("profile", query)) == 1
 
+    @pytest.mark.needs("vectors")
     def test_a_long_backlog_is_searched_newest_first(self, store: Store, turn: MakeTurn) -> None:
         """A bounded piece at a time; nothing is lost."""
         store.add_turns([turn(f"zebra number{at}", at=1000 + at) for at in range(30)])
+        assert isinstance(store, Embeddable)
         assert store.index_interactions(user_id="ada", limit=10) == 10
         assert [store.index_interactions(limit=15), store.index_interactions(), store.index_interactions()] == [
             15,
