@@ -156,6 +156,20 @@ def test_the_learnings_of_the_server_are_recalled(server: ReflexioServer, remote
     assert not nothing
 
 
+def test_a_search_is_by_meaning_on_the_server_and_says_where_it_could_not_be(
+    server: ReflexioServer, remote: ReflexioClient
+) -> None:
+    """The mode that was asked for is the server's to keep; no embedder is needed here."""
+    remote.add_user_profile([{"user_id": "ann", "content": "Drinks green tea."}])
+    found = remote.search("tea", user_id="ann")
+    assert [item.content for item in found.profiles] == ["Drinks green tea."]
+    assert (found.degraded, found.search_mode_effective) == (False, "hybrid")
+    server.routes.degraded = True
+    found = remote.search("tea", user_id="ann")
+    assert (found.degraded, found.search_mode_effective) == (True, "fts")
+    assert server.called("/api/search") == 2
+
+
 def test_a_recall_does_not_wait_for_a_server_that_is_away(server: ReflexioServer, tmp_path: Path) -> None:
     """It fails open, within its time; the setting is a second with a server."""
     with ReflexioClient(server.url, spool_dir=tmp_path, recall_timeout=0.1) as client:

@@ -102,7 +102,7 @@ class RetrievalApi(Core):
             agent_playbooks=[item for item in shared if isinstance(item, AgentPlaybook)],
             msg=f"Found {len(profiles) + len(playbooks) + len(shared)} learning(s)",
             degraded=found.degraded or (mode != wanted.search_mode and expected),
-            search_mode_effective=mode,
+            search_mode_effective="fts" if found.degraded else mode,
         )
 
 
