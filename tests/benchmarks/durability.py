@@ -14,6 +14,7 @@ import contextlib
 import os
 import random
 import signal
+import socket
 import subprocess
 import sys
 import tempfile
@@ -57,7 +58,50 @@ def postgresql(folder: Path) -> Iterator[Place]:
         yield Place(server.url(), folder / "spool")
 
 
-HOMES: dict[str, Callable[[Path], AbstractContextManager[Place]]] = {"sqlite": sqlite, "postgresql": postgresql}
+@contextlib.contextmanager
+def remote(folder: Path) -> Iterator[Place]:
+    """A server of the tests that keeps its data in a file, and is killed and started again in each round."""
+    running: list[subprocess.Popen[str]] = []
+
+    def start() -> None:
+        command = [
+            sys.executable,
+            "-m",
+            "tests.reflexio_server",
+            "--port",
+            str(port),
+            "--data",
+            str(folder / "server.db"),
+        ]
+        process = subprocess.Popen(command, cwd=Path(__file__).parents[2], stdout=subprocess.PIPE, text=True)
+        assert process.stdout is not None
+        process.stdout.readline()
+        running[:] = [process]
+
+    def end() -> None:
+        for process in running:
+            process.kill()
+            process.communicate()
+
+    def again() -> None:
+        end()
+        start()
+
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    start()
+    try:
+        yield Place(f"http://127.0.0.1:{port}", folder / "spool", again)
+    finally:
+        end()
+
+
+HOMES: dict[str, Callable[[Path], AbstractContextManager[Place]]] = {
+    "sqlite": sqlite,
+    "postgresql": postgresql,
+    "remote": remote,
+}
 """By the name of the option, a place that lasts as long as it is entered."""
 
 
