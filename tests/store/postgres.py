@@ -33,13 +33,17 @@ class Server:
     def __init__(self, *, durable: bool = False) -> None:
         self._settings = (*_SETTINGS, *(() if durable else _HASTY))
         assert _PACKAGE is not None and _PACKAGE.origin is not None
-        self._programs = Path(_PACKAGE.origin).parent / "pginstall" / "bin"
+        package = Path(_PACKAGE.origin).parent
         self._folder = Path(tempfile.mkdtemp(prefix="reflexio-postgres-"))
         self._data = self._folder / "data"
         self._names = count()
         self.port = _free_port()
-        if _is_root():  # which the server refuses to be
+        if _is_root():  # which the server refuses to be; and nobody else may reach the environment of root
             shutil.chown(self._folder, "nobody")
+            for part in (package.with_name(f"{package.name}.libs"), package):
+                shutil.copytree(part, self._folder / part.name, symlinks=True)
+            package = self._folder / package.name
+        self._programs = package / "pginstall" / "bin"
         secret = self._folder / "password"
         secret.write_text(PASSWORD)
         secret.chmod(0o644)

@@ -45,9 +45,12 @@ class SqliteText:
         """Rewrite about so many pages of the index (4 kB each), so that dropped words leave them; whether all is done.
 
         A merge with a negative number is an "optimize" in pieces; one that changes fewer than two rows found nothing to
-        do (https://sqlite.org/fts5.html#the_merge_command).
+        do (https://sqlite.org/fts5.html#the_merge_command). A savepoint has FTS5 write what this transaction dropped,
+        which older releases do not merge before.
         """
         table = _TABLES[index]
+        connection.exec_driver_sql("SAVEPOINT reflexio_written")
+        connection.exec_driver_sql("RELEASE reflexio_written")
         for _ in range(2):
             before = connection.exec_driver_sql("SELECT total_changes()").scalar_one()
             connection.exec_driver_sql(f"INSERT INTO {table}({table}, rank) VALUES ('merge', ?)", (-pages,))  # noqa: S608
