@@ -19,6 +19,7 @@ from reflexio_store.models import Evidence, Learning
 from reflexio_store.moving import Dismissal, JobRecord, Record, RecordKind, RecordPage, Stored, record_kind
 from reflexio_store.records import InteractionRecord, TurnRecord
 
+from .database import retried
 from .kinds import NOT_GIVEN, Kind, kind_named
 from .learning_rows import insert_rows, named, remove_rows, values_of
 from .part import among
@@ -38,6 +39,7 @@ _TABLES: Final[dict[RecordKind, Table]] = {
     "job": JOB,
 }
 _PAGE_CHARACTERS: Final = 8_000_000  # of messages: a page of requests that hold more than this is cut short
+_ROWS_AT_ONCE: Final = 100  # held in memory on their way from a server
 _LISTS: Final = ("tools_used", "citations", "retrieved_learnings")
 _REQUEST_FIELDS: Final = sorted({item.name for item in fields(TurnRecord)} - {"interactions", "metadata", "options"})
 _MESSAGE_COLUMNS: Final = [
@@ -85,16 +87,13 @@ class Records(Turns):
     def _put(self, records: Sequence[Any], kind: RecordKind) -> Stored:
         if kind == "request":
             return self._put_turns(records)
-        with self._database.write() as connection:
-            if kind == "dismissal":
-                return self._put_absent(connection, DISMISSED, [_dismissal_row(record) for record in records])
-            if kind == "outcome":
-                return self._put_absent(connection, OUTCOME, [outcome_row(record) for record in records])
-            if kind == "job":
-                stored = self._put_absent(connection, JOB, [_job_row(record) for record in records])
-                leave_unread(connection, self._database.dialect, records)
-                return stored
-            return self._put_learnings(connection, kind_named(kind), records)
+        if kind == "dismissal":
+            return self._put_absent(DISMISSED, [_dismissal_row(record) for record in records])
+        if kind == "outcome":
+            return self._put_absent(OUTCOME, [outcome_row(record) for record in records])
+        if kind == "job":
+            return self._put_jobs(records)
+        return self._put_learnings(kind_named(kind), records)
 
     def _put_turns(self, turns: Sequence[TurnRecord]) -> Stored:
         new = self.add_turns(turns, learn_after=None, restore=True)
@@ -107,24 +106,40 @@ class Records(Turns):
         differ = sum(here.get(_name(turn)) != turn for turn in others)
         return Stored(new=new, same=len(turns) - new - differ, differ=differ)
 
-    def _put_absent(self, connection: Connection, table: Table, rows: Sequence[dict[str, Any]]) -> Stored:
+    @retried
+    def _put_absent(self, table: Table, rows: Sequence[dict[str, Any]]) -> Stored:
+        with self._database.write() as connection:
+            return self._inserted(connection, table, rows)
+
+    @retried
+    def _put_jobs(self, jobs: Sequence[JobRecord]) -> Stored:
+        with self._database.write() as connection:
+            stored = self._inserted(connection, JOB, [_job_row(job) for job in jobs])
+            leave_unread(connection, self._database.dialect, jobs)
+            return stored
+
+    def _inserted(self, connection: Connection, table: Table, rows: Sequence[dict[str, Any]]) -> Stored:
+        self._database.dialect.hold(connection, {row["user_id"] for row in rows})
         statement = self._database.dialect.insert(table).on_conflict_do_nothing().returning(table.c.user_id)
         new = len(connection.execute(statement, rows).all())
         return Stored(new=new, same=len(rows) - new)
 
-    def _put_learnings(self, connection: Connection, kind: Kind, learnings: Sequence[Learning]) -> Stored:
+    @retried
+    def _put_learnings(self, kind: Kind, learnings: Sequence[Learning]) -> Stored:
         placed: dict[Name, Placed] = {}
         for learning in learnings:
             row = kind.row(learning)
             row[kind.key] = row[kind.key] or kind.new_key()
             evidence = sorted(set(getattr(learning, "evidence", ())), key=_place_of)
             placed[row[kind.owner], row[kind.key]] = row, evidence
-        here = _learnings_here(connection, kind, placed)
-        changed = {key for key, value in here.items() if value != placed[key]}
-        self._remove(connection, kind, changed)
-        stored = [value for key, value in placed.items() if key in changed or key not in here]
-        insert_rows(connection, self._database.dialect, kind, [row for row, _ in stored])
-        self._add_evidence(connection, kind, stored)
+        with self._database.write() as connection:
+            self._database.dialect.hold(connection, {owner for owner, _ in placed})
+            here = _learnings_here(connection, kind, placed)
+            changed = {key for key, value in here.items() if value != placed[key]}
+            self._remove(connection, kind, changed)
+            stored = [value for key, value in placed.items() if key in changed or key not in here]
+            insert_rows(connection, self._database.dialect, kind, [row for row, _ in stored])
+            self._add_evidence(connection, kind, stored)
         new = len(placed) - len(here)
         return Stored(new=new, replaced=len(changed), same=len(learnings) - new - len(changed))
 
@@ -181,7 +196,8 @@ def _messages(
     and the name of the one to go on with."""
     messages: dict[Name, list[InteractionRecord]] = defaultdict(list)
     size = 0
-    rows: Iterable[Any] = connection.execute(select(*_MESSAGE_COLUMNS).where(which).order_by(*_key_of(INTERACTION)))
+    statement = select(*_MESSAGE_COLUMNS).where(which).order_by(*_key_of(INTERACTION))
+    rows: Iterable[Any] = connection.execute(statement.execution_options(yield_per=_ROWS_AT_ONCE))
     for row in rows:
         name = row[0], row[1]
         if size > most and name not in messages:
