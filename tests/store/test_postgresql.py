@@ -13,7 +13,7 @@ from typing import Any
 import psycopg
 import pytest
 
-from reflexio_store.contract import Change, Store
+from reflexio_store.contract import Change, Embeddable, Store
 from reflexio_store.errors import InvalidInputError, ReflexioError, StoreUnavailableError, StoreURLError
 from reflexio_store.homes import name_of, open_store
 from reflexio_store.models import (
@@ -358,6 +358,26 @@ class TestTransactionsThatMeet:
             for (table,) in tables:
                 rows = connection.execute(f"SELECT t::text FROM {table} AS t").fetchall()  # type: ignore[call-overload]
                 assert "lovelace" not in str(rows), table
+
+    def test_no_vector_outlives_its_text(self, store: Store, other: Store, url: str) -> None:
+        """However the thread that embeds and the delete meet."""
+        assert isinstance(store, Embeddable)
+        users = [f"user {number}" for number in range(40)]
+        store.add_learnings([UserProfile(user_id=user, content=f"fact {at}") for user in users for at in range(3)])
+        lacking = [item.number for item in store.unembedded("m", limit=200)]
+
+        def embed() -> None:
+            for start in range(0, len(lacking), 6):
+                store.put_vectors("m", {number: [1.0, 0.0] for number in lacking[start : start + 6]})
+
+        def forget() -> None:
+            for user in users[::-1]:
+                other.delete_user(user)
+
+        at_once(embed, forget)
+        with psycopg.connect(url) as connection:
+            for table in ("reflexio_vector", "reflexio_vectors", "reflexio_document"):
+                assert connection.execute(f"SELECT count(*) FROM {table}").fetchone() == (0,), table
 
     def test_a_worker_passes_by_a_job_that_another_is_taking(self, store: Store, url: str, turn: MakeTurn) -> None:
         """It does not wait."""

@@ -92,8 +92,8 @@ def drop_documents(connection: Connection, dialect: Dialect, keys: Iterable[Docu
             if rows:
                 _each_index(connection, dialect.text.drop, rows)
                 _tally(connection, dialect, rows, -1)
+                connection.execute(delete(DOCUMENT).where(which))  # waits for whoever keeps vectors of them
                 drop_vectors(connection, owner, kind, [row["row"] for row in rows])
-                connection.execute(delete(DOCUMENT).where(which))
 
 
 def read_documents(connection: Connection, rows: Iterable[int]) -> dict[int, Stored]:

@@ -116,7 +116,9 @@ def keep_vectors(connection: Connection, dialect: Dialect, model: str, vectors: 
         raise InvalidInputError("The vectors were not kept", [("vectors", "differ in their number of dimensions")])
     kept = 0
     for part in chunks(list(vectors)):
-        documents = connection.execute(select(_d.owner, _d.kind, _d.row).where(_d.row.in_(part))).all()
+        # whoever deletes one of them waits, or was waited for: no vector outlives its text
+        named = select(_d.owner, _d.kind, _d.row).where(_d.row.in_(part)).order_by(_d.row).with_for_update()
+        documents = connection.execute(named).all()
         drop = and_(_v.row.in_(part), exists(select(1).where(_d.owner == _v.owner, _d.row == _v.row)))
         connection.execute(delete(VECTOR).where(drop))
         if documents:
