@@ -8,6 +8,7 @@ import pytest
 
 import reflexio_middleware as reflexio
 from reflexio_middleware.learning.aggregate import Aggregate
+from reflexio_store.contract import Shared, Supporter
 from reflexio_store.models import STANDING, AgentPlaybook, PlaybookStatus, Status, UserPlaybook, UserProfile
 
 RULE = "Ask for the order number before refunding."
@@ -273,3 +274,17 @@ def test_an_unknown_operation_is_refused(client: reflexio.ReflexioClient) -> Non
     """By name."""
     with pytest.raises(reflexio.ReflexioError, match="names no aggregation"):
         client.get_playbook_aggregation_operation("aggregate:never")
+
+
+def test_who_opted_out_meanwhile_supports_nothing(client: reflexio.ReflexioClient, say: Say) -> None:
+    """Between the reading of the rules and the noting of what they agree on."""
+    say("ann", "ben")
+    agreed = Shared(
+        AgentPlaybook(agent_version="v1", content=RULE, trigger="a refund"),
+        frozenset(Supporter(v.playbook.user_id, v.playbook.user_playbook_id, v.sameness)
+                  for v in client.store.voices("v1")),
+    )  # fmt: skip
+    client.opt_out("ann")
+    assert client.store.share("v1", [agreed], least=2, approve=False).added == 0
+    client.opt_in("ann")
+    assert client.store.share("v1", [agreed], least=2, approve=False).added == 1

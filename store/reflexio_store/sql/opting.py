@@ -27,6 +27,7 @@ class Opting(Part):
             reconcile(connection, dialect, user_id, now_us=self._clock())
             return new
 
+    @retried
     def opt_in(self, user_id: str) -> bool:
         """Learn of a user again; False if nothing stood against it."""
         with self._database.write() as connection:

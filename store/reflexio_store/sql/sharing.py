@@ -90,11 +90,18 @@ class SharingRecords(Compaction):
             _a.status.is_(None),
             _a.playbook_status == str(PlaybookStatus.APPROVED),
         )
+        dialect = self._database.dialect
         with self._database.write() as connection:
+            users = select(_s.user_id).where(_s.agent_version == from_version).distinct()
+            dialect.hold(connection, connection.execute(users).scalars().all())
+            dialect.hold(connection, [_held(from_version), _held(to_version)])
             rows = connection.execute(select(AGENT_PLAYBOOK).where(approved)).mappings().all()
-            return sum(self._copied(connection, row, to_version) for row in rows)
+            support = _support_of(connection, from_version)
+            return sum(self._copied(connection, row, to_version, support[row["agent_playbook_id"]]) for row in rows)
 
-    def _copied(self, connection: Connection, old: RowMapping, to_version: str) -> bool:
+    def _copied(
+        self, connection: Connection, old: RowMapping, to_version: str, supporters: frozenset[Supporter]
+    ) -> bool:
         row = {**old, "agent_version": to_version, "agent_playbook_id": new_int_id()}
         row |= {"created_at": self._now_seconds(), "sameness": AGENT_PLAYBOOKS.sameness(row)}
         row["wording"] = row["sameness"] if old["wording"] == old["sameness"] else ""
@@ -102,7 +109,6 @@ class SharingRecords(Compaction):
         if connection.execute(select(exists().where(same))).scalar():
             return False
         insert_rows(connection, self._database.dialect, AGENT_PLAYBOOKS, [row])
-        supporters = _support_of(connection, old["agent_version"])[old["agent_playbook_id"]]
         _support(connection, to_version, row["agent_playbook_id"], supporters)
         return True
 
@@ -251,7 +257,7 @@ def _support(connection: Connection, agent_version: str, key: int, supporters: I
 
 
 def _still_saying(connection: Connection, supporters: Iterable[Supporter]) -> frozenset[Supporter]:
-    """Those whose playbook is still stored, current, and worded as it was."""
+    """Those whose playbook is still stored, current, and worded as it was, and who did not opt out."""
     by_user: dict[str, list[Supporter]] = defaultdict(list)
     for item in supporters:
         by_user[item.user_id].append(item)
@@ -259,7 +265,9 @@ def _still_saying(connection: Connection, supporters: Iterable[Supporter]) -> fr
     for user_id, items in by_user.items():
         for part in chunks(items):
             which = and_(
-                named(USER_PLAYBOOKS, [str(item.user_playbook_id) for item in part], user_id), _u.status.is_(None)
+                named(USER_PLAYBOOKS, [str(item.user_playbook_id) for item in part], user_id),
+                _u.status.is_(None),
+                _u.user_id.not_in(select(OPT_OUT.c.user_id)),
             )
             said = connection.execute(select(_u.user_playbook_id, _u.sameness).where(which))
             found |= {Supporter(user_id, key, sameness) for key, sameness in said} & set(part)
