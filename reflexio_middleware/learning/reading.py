@@ -106,12 +106,14 @@ class Reader:
     ) -> Applied:
         """Learn from one piece of a session, into learnings of some kinds and of a status (None: current).
 
+        Of a user who opted out nothing is learned, and no extractor is shown what they said.
+
         Raises:
             ExtractionError: The extractor failed; nothing was changed.
         """
         shown = [data for data in piece.requests if not self.exempt.covers(data.request)]
         new = frozenset(data.request.request_id for data in shown) & piece.new
-        if not new:
+        if not new or store.opted_out(user_id):
             return Applied()
         view = self._view(store, user_id, session_id, shown, new, status)
         changes = [change for change in self.extractor.extract(view) if change.kind in kinds]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 import reflexio_middleware as reflexio
@@ -132,3 +134,28 @@ def test_who_opted_out_is_left_alone_until_they_opt_in(client: reflexio.Reflexio
     assert client.recall("Where do I live? Porto?", user_id="ann")
     publish(client, ("User", "I like opera."))
     assert "Likes opera." in learned(client)
+
+
+class Recording:
+    """An extractor that keeps whose words it was shown."""
+
+    name = "recording"
+
+    def __init__(self) -> None:
+        self.shown: list[str] = []
+
+    def extract(self, session: SessionView) -> list[Change]:
+        self.shown.append(session.user_id)
+        return []
+
+
+def test_no_extractor_is_shown_what_somebody_said_who_opted_out(tmp_path: Path) -> None:
+    """It may be a model on another machine."""
+    seen = Recording()
+    with reflexio.ReflexioClient(f"sqlite:///{tmp_path / 'm.db'}", extractor=seen) as client:
+        client.opt_out("ann")
+        for user in ("ann", "ben"):
+            client.publish_interaction(user, [{"role": "User", "content": FACT}], session_id="s1")
+        client.flush(learn_now=True)
+        client.rerun_profile_generation(wait_for_response=True)
+    assert set(seen.shown) == {"ben"}
