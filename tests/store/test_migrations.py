@@ -10,9 +10,10 @@ from pathlib import Path
 
 import pytest
 from alembic.autogenerate import compare_metadata
+from alembic.operations import Operations
 from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
-from sqlalchemy import Engine, create_engine
+from sqlalchemy import Engine, create_engine, insert, text
 from sqlmodel import SQLModel
 
 import reflexio_store.sql.migrations
@@ -22,6 +23,7 @@ from reflexio_store.models import LearningQuery, SearchInteractionRequest, UserP
 from reflexio_store.records import InteractionRecord, TurnRecord
 from reflexio_store.sql import schema
 from reflexio_store.sql.dialects.sqlite_driver import driver as sqlite3
+from reflexio_store.sql.jobs import AGGREGATE, PURGE
 from reflexio_store.sql.tables import METADATA
 
 OPEN = """
@@ -109,6 +111,33 @@ def test_what_an_earlier_release_stored_is_found_after_the_upgrade(path: Path) -
     assert len(store.search_learnings("profile", LearningQuery(user_id="ada", query="tea"))) == 1
     assert len(store.search_interactions(asked)) == 1
     assert not [finding for finding in store.check() if finding.level == "error"]
+    store.close()
+
+
+def test_an_upgrade_asks_for_the_work_that_earlier_releases_did_not_know(path: Path) -> None:
+    """Ending what has expired, and looking for what users agree on."""
+    engine = create_engine(f"sqlite:///{path}")
+    with engine.begin() as connection:
+        context = MigrationContext.configure(connection, opts={"version_table": schema.VERSION_TABLE})
+        scripts = ScriptDirectory(str(Path(reflexio_store.sql.migrations.__file__ or "").parent))
+        for revision in ("0001", "0002", "0003"):
+            scripts.get_revision(revision).module.upgrade(Operations(context))
+        context.stamp(scripts, "0003")
+        connection.execute(insert(METADATA.tables["reflexio_profile"]).values(
+            user_id="ada", profile_id="p", sameness="x", content="On holiday.", last_modified_timestamp=1,
+            generated_from_request_id="", profile_time_to_live="one_day", expiration_timestamp=86_401,
+        ))  # fmt: skip
+        connection.execute(text(
+            "INSERT INTO reflexio_user_playbook (user_id, user_playbook_id, sameness, agent_version, playbook_name, "
+            "created_at, content, request_id) VALUES ('ada', 1, 'x', 'v1', '', 1, 'Be brief.', '')"
+        ))  # fmt: skip
+    engine.dispose()
+    store = open_store(f"sqlite:///{path}")
+    assert [(job.kind, job.key) for kind in (AGGREGATE, PURGE) for job in store.job_states(kind)] == [
+        (AGGREGATE, "v1"),
+        (PURGE, ""),
+    ]
+    assert store.purge_expired() == 1
     store.close()
 
 

@@ -29,11 +29,11 @@ class Expiry(Compaction):
         dialect = self._database.dialect
         with self._dropping("learning") as connection:
             over = _p.expiration_timestamp <= self._now_seconds()
+            dialect.hold(connection, connection.execute(select(_p.user_id).where(over).distinct()).scalars())
             rows = connection.execute(select(PROFILE).where(over)).mappings().all()
-            dialect.hold(connection, {row["user_id"] for row in rows})
             count = remove_rows(connection, dialect, PROFILES, over)
             note(connection, PROFILES, "expired", rows, words=False)
-            ask_to_purge(connection, dialect, _next(connection))
+            ask_to_purge(connection, dialect, next_end(connection))
             return count
 
 
@@ -43,7 +43,7 @@ def ask_to_purge(connection: Connection, dialect: Dialect, expires: int | None) 
         ask_by(connection, dialect, PURGE, "", due_us=(expires + 1) * SECOND_US)
 
 
-def _next(connection: Connection) -> int | None:
+def next_end(connection: Connection) -> int | None:
     """When the next profile expires."""
     ends = select(func.min(_p.expiration_timestamp)).where(and_(_p.expiration_timestamp < NEVER_EXPIRES))
     found = connection.execute(ends).scalar()

@@ -12,12 +12,17 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from sqlalchemy import Connection, inspect, text
+from sqlalchemy import Connection, inspect, select, text
 
 from reflexio_store.errors import SchemaTooNewError
 
 from .database import Database
+from .dialects import Dialect
+from .expiry import ask_to_purge, next_end
 from .indexing import index_again
+from .part import system_clock
+from .sharing import ask_to_aggregate
+from .tables import USER_PLAYBOOK
 
 if TYPE_CHECKING:
     from alembic.runtime.migration import MigrationContext, MigrationStep
@@ -26,6 +31,8 @@ REVISIONS: Final = ("0001", "0002", "0003", "0004", "0005")
 """Every revision that this release knows, oldest first; the last is the head."""
 _INDEXED_ANEW: Final = "0005"
 """The last revision after which the full text is made anew, because words or tables of it have changed."""
+_ASKED_BY_JOBS: Final = "0004"
+"""The first revision whose releases asked for the end of profiles, and for what users agree on, by jobs."""
 VERSION_TABLE: Final = "reflexio_alembic_version"
 
 _upgrading = threading.Lock()  # alembic is not safe among threads
@@ -47,6 +54,15 @@ def ensure_schema(database: Database) -> None:
             _upgrade(connection)
             if before is None or before < _INDEXED_ANEW:
                 index_again(connection, database.dialect)
+            if before is not None and before < _ASKED_BY_JOBS:
+                _ask_for_all(connection, database.dialect)
+
+
+def _ask_for_all(connection: Connection, dialect: Dialect) -> None:
+    """Ask for the work that earlier releases did not know of."""
+    ask_to_purge(connection, dialect, next_end(connection))
+    versions = connection.execute(select(USER_PLAYBOOK.c.agent_version).distinct()).scalars().all()
+    ask_to_aggregate(connection, dialect, versions, now_us=system_clock())
 
 
 def version_of(connection: Connection) -> str | None:
