@@ -13,7 +13,8 @@ from reflexio_middleware.delivery.dead_letters import FILE as DEAD_LETTERS
 from reflexio_middleware.delivery.spool import FileSpool
 from reflexio_store.contract import Change
 from reflexio_store.errors import ExtractionError
-from reflexio_store.models import Evidence, LearningQuery, Status, UserPlaybook, UserProfile
+from reflexio_store.ids import interaction_id
+from reflexio_store.models import Evidence, LearningQuery, SessionOutcome, Status, UserPlaybook, UserProfile
 from reflexio_store.records import InteractionRecord, TurnRecord
 
 CANARY = "Zanzibarcanary"
@@ -180,3 +181,48 @@ def _said(client: reflexio.ReflexioClient) -> list[str]:
     """What is current, in the words that do not depend on which wording came first."""
     found = client.store.get_learnings("profile", LearningQuery(user_id="ada"))
     return sorted(item.content.replace("Loves", "Likes") for item in found)
+
+
+def test_what_is_deleted_by_hand_leaves_the_files_at_once(folder: Path) -> None:
+    """Also the write-ahead log, though nobody closes the store."""
+    with reflexio.ReflexioClient(f"sqlite:///{folder / 'm.db'}", learning="off") as client:
+        client.add_user_profile([UserProfile(user_id="ann", content=f"Likes {CANARY}.")])
+        (made,) = client.get_profiles("ann").user_profiles
+        client.delete_profile("ann", made.profile_id)
+        assert holding(folder, CANARY) == []
+
+
+def test_jobs_for_many_users_forget_the_names_of_the_erased(client: reflexio.ReflexioClient) -> None:
+    """What was asked for them alone goes; what was asked for all tells no longer that they were among them."""
+    for user in ("ann", "ben"):
+        client.publish_interaction(user, [{"role": "User", "content": "I like tea"}], session_id=f"of {user}")
+    client.rerun_profile_generation(wait_for_response=True)
+    client.rerun_playbook_generation(user_id="ann", wait_for_response=True)
+    client.clear_user_data("ann")
+    (job,) = client.store.job_states("generate")
+    assert (job.key, job.result["processed_user_ids"], job.result["processed_users"]) == (
+        "profile_generation", ["ben"], 2,
+    )  # fmt: skip
+
+
+def test_the_outcome_of_a_session_without_turns_goes_with_its_user(client: reflexio.ReflexioClient) -> None:
+    """Such as one that was imported alone."""
+    client.store.put_records([SessionOutcome(session_id="s1", user_id="ann", outcome="success", occurred_at=7)])
+    client.clear_user_data("ann")
+    assert client.store.counts()["outcomes"] == 0
+
+
+def test_what_replaced_words_says_nothing_of_the_message_they_came_from(client: reflexio.ReflexioClient) -> None:
+    """Its origin and its quotation are those of the message that changed it."""
+    store = client.store
+    store.add_turns([turn("ann", "s1", f"I live in {CANARY}"), turn("ann", "s2", "I moved to Oslo")])
+    first, second = (Evidence(request_id=f"ann-{name}") for name in ("s1", "s2"))
+    old = UserProfile(user_id="ann", content="Lives there.", source_span=f"in {CANARY}")
+    store.apply("ann", [Change("add", "profile", old, evidence=(first,))])
+    (made,) = client.get_profiles("ann").user_profiles
+    new = UserProfile(user_id="ann", profile_id=made.profile_id, content="Lives in Oslo.")
+    store.apply("ann", [Change("update", "profile", new, made.profile_id, (second,))])
+    client.delete_request("ann-s1")
+    (left,) = client.get_profiles("ann", status_filter=EVERY).user_profiles
+    assert (left.content, left.source_span, left.generated_from_request_id) == ("Lives in Oslo.", None, "ann-s2")
+    assert left.source_interaction_ids == [interaction_id("ann-s2", 0)]

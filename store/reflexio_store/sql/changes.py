@@ -152,8 +152,8 @@ class Changes(Part):
         dialect = self._database.dialect
         row = {**old, **_wanted(learning)}
         row["sameness"] = kind.sameness(row)
-        if status is None and row["sameness"] != old["sameness"]:
-            _keep_old_words(connection, dialect, kind, old)
+        if status is None and row["sameness"] != old["sameness"] and _keep_old_words(connection, dialect, kind, old):
+            row |= {str(kind.request): "", "source_interaction_ids": [], "source_span": learning.source_span}
         new = add_evidence(connection, dialect, kind, user_id, str(old[kind.key]), evidence)
         row = _with_origin(kind, row, new)
         if row == dict(old):
@@ -208,17 +208,18 @@ def _merged(connection: Connection, kind: Kind, known: Sequence[RowMapping]) -> 
                 yield row, heir
 
 
-def _keep_old_words(connection: Connection, dialect: Dialect, kind: Kind, old: RowMapping) -> None:
+def _keep_old_words(connection: Connection, dialect: Dialect, kind: Kind, old: RowMapping) -> bool:
     """Let what a row said before stand in a row of its own, superseded, with the evidence that it rested on: when the
-    messages that changed it are deleted, it is current again."""
+    messages that changed it are deleted, it is current again. False if it rested on none."""
     name = str(old[kind.key])
     kept = {**old, kind.key: kind.new_key(), "status": str(Status.SUPERSEDED), "superseded_by": name}
     evidence = evidence_of(connection, kind, old["user_id"], [name])[name]
     if not evidence:
-        return
+        return False
     insert_rows(connection, dialect, kind, [kept])
     add_evidence(connection, dialect, kind, old["user_id"], str(kept[kind.key]), evidence)
     remove_evidence(connection, kind, old["user_id"], [name])
+    return True
 
 
 def _named_row(connection: Connection, kind: Kind, user_id: str, learning_id: str) -> RowMapping | None:

@@ -58,7 +58,12 @@ class Compaction(Part):
         with self._database.write() as connection:
             yield connection
             self._compact(connection, indexes)
+        self._clean_up()
+
+    def _clean_up(self) -> None:
+        """After a delete: let what was dropped leave the files."""
         self._go_on_compacting()
+        self._database.scrub()
 
     def _compact(self, connection: Connection, indexes: Iterable[TextIndexName]) -> None:
         """Begin to compact indexes, in the transaction that dropped documents from them."""

@@ -21,11 +21,12 @@ from .dialects import TextIndexName
 from .dismissals import drop_dismissals
 from .erasure import note_requests, note_sessions, note_user
 from .history import forget_history_of_requests
+from .jobs import forget_in_jobs
 from .kinds import PROFILES, USER_PLAYBOOKS
 from .learning_rows import remove_rows
 from .part import chunks
 from .sharing import reconcile
-from .tables import EVIDENCE, INTERACTION, JOB, REQUEST, SESSION
+from .tables import EVIDENCE, INTERACTION, JOB, OUTCOME, REQUEST, SESSION, UNLEARNED
 from .traces import forget_message, forget_requests, mend_sessions
 from .usage import forget_user
 from .uses import note_shown_again
@@ -101,15 +102,15 @@ class Forgetting(Compaction):
 
     def delete_user(self, user_id: str) -> Receipt:
         """Delete everything held on one user, also what was added by hand."""
-        with self._database.write() as connection:  # first, so that nothing of it is stored meanwhile
-            note_user(connection, self._database.dialect, user_id, now_us=self._clock())
+        self._note_user(user_id)  # first, so that nothing of it is stored meanwhile
         receipt = _sum(self._forget_sessions(SESSION.c.user_id == user_id, "user"), self._forget_the_rest(user_id))
         self._clean_up()
         return receipt
 
-    def _clean_up(self) -> None:
-        self._go_on_compacting()
-        self._database.scrub()
+    @retried
+    def _note_user(self, user_id: str) -> None:
+        with self._database.write() as connection:
+            note_user(connection, self._database.dialect, user_id, now_us=self._clock())
 
     @retried
     def _forget_the_rest(self, user_id: str) -> Receipt:
@@ -122,10 +123,12 @@ class Forgetting(Compaction):
                 remove_rows(connection, self._database.dialect, kind, kind.column("user_id") == user_id)
                 for kind in (PROFILES, USER_PLAYBOOKS)
             )
-            connection.execute(delete(EVIDENCE).where(EVIDENCE.c.user_id == user_id))
+            for table in (EVIDENCE, OUTCOME, UNLEARNED):
+                connection.execute(delete(table).where(table.c.user_id == user_id))
             drop_dismissals(connection, user_id)
             forget_user(connection, self._database.dialect, user_id)
             forget_history_of_requests(connection, user_id)
+            forget_in_jobs(connection, user_id)
             jobs = connection.execute(delete(JOB).where(JOB.c.user_id == user_id, JOB.c.kind != COMPACT)).rowcount
             receipt = _sum(receipt, Receipt(profiles=profiles, user_playbooks=playbooks, jobs=jobs))
             receipt = _sum(receipt, self._unshare(connection, user_id))

@@ -12,6 +12,7 @@ from sqlalchemy import (
     Select,
     and_,
     case,
+    delete,
     func,
     insert,
     literal,
@@ -277,6 +278,28 @@ def _state(row: RowMapping) -> JobState:
 def is_learning() -> ColumnElement[bool]:
     """Whether a job learns from a session: its kind is ``learn``, or ``learn.`` and the name of an extractor."""
     return or_(_c.kind == LEARN, _c.kind.startswith(f"{LEARN}.", autoescape=True))
+
+
+def forget_in_jobs(connection: Connection, user_id: str) -> None:
+    """Let the jobs of nobody, which work for many users, no longer say that a user was one of them, or quote errors;
+    what was asked for this user alone goes."""
+    nobodys = and_(_c.user_id == "", or_(_c.result.is_not(None), _c.payload.is_not(None), _c.last_error != ""))
+    for row in connection.execute(select(JOB).where(nobodys)).mappings().all() if user_id else ():
+        this = and_(_c.user_id == "", _c.kind == row["kind"], _c.key == row["key"])
+        if (row["payload"] or {}).get("params", {}).get("user_id") == user_id:
+            connection.execute(delete(JOB).where(this))
+        else:
+            values = {"result": _without(row["result"], user_id), "last_error": ""}
+            connection.execute(update(JOB).where(this).values(values))
+
+
+def _without(value: Any, name: str) -> Any:
+    """A JSON value in which ``name`` stands nowhere as a text of its own."""
+    if isinstance(value, dict):
+        return {key: _without(item, name) for key, item in value.items() if key != "error_message"}
+    if isinstance(value, list):
+        return [_without(item, name) for item in value if item != name]
+    return None if value == name else value
 
 
 def make_due(connection: Connection, user_id: str, session_ids: Sequence[str], *, now_us: int) -> None:

@@ -37,6 +37,7 @@ class Unread(Part):
         """Let each of these extractors have what is unread under ``""``, and it alone; atomic."""
         fresh = and_(_of(user_id, session_id), _u.extractor == "")
         with self._database.write() as connection:
+            self._database.dialect.hold(connection, [user_id])
             rows = connection.execute(select(UNLEARNED).where(fresh)).mappings().all()
             given = [{**row, "extractor": name} for name in extractors for row in rows]
             if given:
