@@ -18,7 +18,9 @@ NAMES: Final[dict[RecordKind, str]] = {
     "profile": "profile",
     "user_playbook": "user playbook",
     "agent_playbook": "agent playbook",
+    "support": "support",
     "dismissal": "dismissal",
+    "opt_out": "opt-out",
     "outcome": "session outcome",
     "job": "job",
 }

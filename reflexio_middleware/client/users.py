@@ -31,7 +31,8 @@ class UsersApi(Core):
         )
 
     def export_user(self, user_id: str, file: str | PathLike[str]) -> dict[str, int]:
-        """Write everything held on a user to a file: requests, learnings with their evidence, dismissals and jobs.
+        """Write everything held on a user to a file: requests, learnings with their evidence, dismissals, an
+        opt-out, outcomes and jobs.
 
         The file is JSON Lines (see the command ``export``), which ``reflexio-middleware import`` reads; it appears when
         it is complete, and only its owner can read it.

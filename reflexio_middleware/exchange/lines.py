@@ -24,8 +24,9 @@ from reflexio_store.models import (
     UserProfile,
     problems_of,
 )
-from reflexio_store.moving import RECORD_KINDS, Dismissal, JobRecord, Record, record_kind
+from reflexio_store.moving import RECORD_KINDS, Dismissal, JobRecord, OptOut, Record, Support, record_kind
 from reflexio_store.records import MAX_CONTENT, MAX_INTERACTIONS, InteractionRecord, TurnRecord
+from reflexio_store.terms import Supporter
 
 FORMAT: Final = "reflexio-middleware-export"
 VERSION: Final = 2
@@ -139,6 +140,19 @@ class _Dismissal(BaseModel):
     interaction_index: int = Field(ge=0, le=_LARGEST)
 
 
+class _Support(BaseModel):
+    agent_version: Name
+    agent_playbook_id: int = Field(gt=0, le=_LARGEST)
+    needs: int = Field(gt=0, le=2**31 - 1)
+    wording: Name
+    supporters: tuple[tuple[Name, Annotated[int, Field(gt=0, le=_LARGEST)], Id], ...] = ()
+
+
+class _OptOut(BaseModel):
+    user_id: Id
+    at_us: Time
+
+
 class _Job(BaseModel):
     user_id: Name = ""
     kind: Id
@@ -169,7 +183,8 @@ def _defaults(record: Any) -> dict[str, Any]:
     return made
 
 
-_DEFAULTS: Final = {kind: _defaults(kind) for kind in (TurnRecord, InteractionRecord, Dismissal, JobRecord)}
+_PLAIN: Final = (Support, Dismissal, OptOut, JobRecord)
+_DEFAULTS: Final = {kind: _defaults(kind) for kind in (TurnRecord, InteractionRecord, *_PLAIN)}
 _NOTHING: Final = object()
 
 
@@ -187,16 +202,16 @@ def encode_end(counts: Mapping[Any, int]) -> bytes:
 
 
 def encode_record(record: Record) -> bytes:
-    """The line of a record; of requests, dismissals and jobs, what has its default value is left out."""
+    """The line of a record; of requests, and what is no value of the wire, defaults are left out."""
     kind = record_kind(record)
     if isinstance(record, TurnRecord):
         return _line({"type": kind, **_told(record), "interactions": [_told(item) for item in record.interactions]})
-    if isinstance(record, (Dismissal, JobRecord)):
+    if isinstance(record, _PLAIN):
         return _line({"type": kind, **_told(record)})
     return _line({"type": kind, **record.model_dump(mode="json", warnings=False, exclude={"support"})})
 
 
-def _told(record: TurnRecord | InteractionRecord | Dismissal | JobRecord) -> dict[str, Any]:
+def _told(record: TurnRecord | InteractionRecord | Support | Dismissal | OptOut | JobRecord) -> dict[str, Any]:
     defaults = _DEFAULTS[type(record)]
     values = {name: getattr(record, name) for name in record.__dataclass_fields__}
     return {name: value for name, value in values.items() if value != defaults.get(name, _NOTHING)}
@@ -234,6 +249,11 @@ def _record(kind: str, values: dict[str, Any]) -> Record:
         return TurnRecord.from_json(_Turn.model_validate(values).model_dump(warnings=False))
     if kind == "dismissal":
         return Dismissal(**_Dismissal.model_validate(values).model_dump())
+    if kind == "support":
+        values = _Support.model_validate(values).model_dump()
+        return Support(**{**values, "supporters": tuple(Supporter(*who) for who in values["supporters"])})
+    if kind == "opt_out":
+        return OptOut(**_OptOut.model_validate(values).model_dump())
     if kind == "job":
         return JobRecord(**_Job.model_validate(values).model_dump())
     return _VALUES[kind].model_validate(values)

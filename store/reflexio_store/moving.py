@@ -12,11 +12,14 @@ from typing import Any, Final, Literal, Protocol
 
 from .models import AgentPlaybook, SessionOutcome, UserPlaybook, UserProfile
 from .records import TurnRecord
+from .terms import Supporter
 
-RecordKind = Literal["request", "profile", "user_playbook", "agent_playbook", "dismissal", "outcome", "job"]
+RecordKind = Literal[
+    "request", "profile", "user_playbook", "agent_playbook", "support", "dismissal", "opt_out", "outcome", "job"
+]
 RECORD_KINDS: Final[tuple[RecordKind, ...]] = (
-    *("request", "profile", "user_playbook", "agent_playbook"),
-    *("dismissal", "outcome", "job"),
+    *("request", "profile", "user_playbook", "agent_playbook", "support"),
+    *("dismissal", "opt_out", "outcome", "job"),
 )
 
 
@@ -30,6 +33,26 @@ class Dismissal:
     sameness: str
     request_id: str
     interaction_index: int
+
+
+@dataclass(frozen=True, slots=True)
+class Support:
+    """What an agent playbook that was made of user playbooks rests on: how many users it ``needs`` to stay, the digest
+    of the ``wording`` that was made for it, and its supporters in the order of their names."""
+
+    agent_version: str
+    agent_playbook_id: int
+    needs: int
+    wording: str
+    supporters: tuple[Supporter, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class OptOut:
+    """A user of whom nothing is to be learned or recalled, since ``at_us`` (epoch microseconds)."""
+
+    user_id: str
+    at_us: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +71,9 @@ class JobRecord:
     result: dict[str, Any] = field(default_factory=dict)
 
 
-Record = TurnRecord | UserProfile | UserPlaybook | AgentPlaybook | Dismissal | SessionOutcome | JobRecord
+Record = (
+    TurnRecord | UserProfile | UserPlaybook | AgentPlaybook | Support | Dismissal | OptOut | SessionOutcome | JobRecord
+)
 
 
 def record_kind(record: Record) -> RecordKind:
@@ -56,7 +81,10 @@ def record_kind(record: Record) -> RecordKind:
     return _KIND_OF[type(record)]
 
 
-_TYPES = (TurnRecord, UserProfile, UserPlaybook, AgentPlaybook, Dismissal, SessionOutcome, JobRecord)
+_TYPES = (
+    *(TurnRecord, UserProfile, UserPlaybook, AgentPlaybook, Support),
+    *(Dismissal, OptOut, SessionOutcome, JobRecord),
+)
 _KIND_OF: Final[dict[type, RecordKind]] = dict(zip(_TYPES, RECORD_KINDS, strict=True))
 
 
@@ -103,8 +131,8 @@ class Moving(Protocol):
     def put_records(self, records: Sequence[Record]) -> Stored:
         """Store records as they are; no work is asked for but that of the jobs among them.
 
-        A request that is there stays as it is; a learning that is there with another value is replaced; a dismissal,
-        an outcome or a job that is there stays.
+        A request that is there stays as it is; a learning that is there with another value is replaced, and so is what
+        it rests on; a dismissal, an opt-out, an outcome or a job that is there stays.
         """
         ...
 

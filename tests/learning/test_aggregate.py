@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 import pytest
 
 import reflexio_middleware as reflexio
+from reflexio_middleware.exchange import copy
 from reflexio_middleware.learning.aggregate import Aggregate
 from reflexio_store.contract import Shared, Supporter
 from reflexio_store.models import STANDING, AgentPlaybook, PlaybookStatus, Status, UserPlaybook, UserProfile
@@ -288,3 +289,17 @@ def test_who_opted_out_meanwhile_supports_nothing(client: reflexio.ReflexioClien
     assert client.store.share("v1", [agreed], least=2, approve=False).added == 0
     client.opt_in("ann")
     assert client.store.share("v1", [agreed], least=2, approve=False).added == 1
+
+
+def test_a_copy_rests_on_the_same_users_and_leaves_the_same_alone(client: reflexio.ReflexioClient, say: Say) -> None:
+    """There too, a rule goes with those who said it, and who opted out stays so."""
+    say("ann", "ben")
+    (rule,) = shared(client)
+    client.opt_out("cid")
+    with reflexio.ReflexioClient("sqlite://", learning="off") as other:
+        copy(client.store, other.store)
+        assert other.opted_out("cid")
+        (copied,) = other.get_agent_playbooks(agent_version="v1").agent_playbooks
+        assert (copied.agent_playbook_id, copied.support) == (rule.agent_playbook_id, 2)
+        other.clear_user_data("ann")
+        assert other.get_agent_playbooks(agent_version="v1").agent_playbooks == []

@@ -18,7 +18,7 @@ from reflexio_store.models import (
     RequestData,
     SessionOutcome,
 )
-from reflexio_store.moving import Dismissal, JobRecord, Record, RecordKind, RecordPage, Stored
+from reflexio_store.moving import Dismissal, JobRecord, OptOut, Record, RecordKind, RecordPage, Stored, Support
 from reflexio_store.records import InteractionRecord, TurnRecord
 
 from .kinds import KINDS, said
@@ -32,6 +32,7 @@ _LOSSES = (
     "A Reflexio server sets the time of a request itself, in seconds, and keeps neither its status, error and metadata "
     "nor the options it was published with.",
     "It hands out no citations and no image data, and keeps no evidence, no dismissals and no jobs.",
+    "It keeps neither which users agent playbooks rest on, nor who opted out.",
     "It numbers messages and playbooks itself, and keeps no tags and times of agent playbooks.",
     "Requests that are moved to it are kept as evaluation_only: it does not learn from them again.",
 )
@@ -47,13 +48,13 @@ class RemoteMoving(RemoteSharing):
     def read_records(
         self, kind: RecordKind, *, user_id: str | None = None, cursor: str | None = None, limit: int = 500
     ) -> RecordPage:
-        """Everything of one kind, whatever its status: one page. Dismissals and jobs are not kept."""
+        """Everything of one kind, whatever its status: one page. Of what is not kept it is empty."""
         place = _read(cursor) if cursor is not None else None
         if kind == "request":
             return self._turns(user_id, place, limit)
         if kind == "outcome":
             return self._outcomes(user_id, place, limit)
-        if kind == "dismissal" or kind == "job":
+        if kind == "dismissal" or kind == "support" or kind == "opt_out" or kind == "job":
             return RecordPage([])
         if kind == "agent_playbook" and user_id is not None:
             return RecordPage([])
@@ -103,7 +104,7 @@ class RemoteMoving(RemoteSharing):
         for record in records:
             if isinstance(record, SessionOutcome):
                 stored += self._put_outcome(record)
-            elif not isinstance(record, (TurnRecord, Dismissal, JobRecord)):
+            elif not isinstance(record, (TurnRecord, Dismissal, Support, OptOut, JobRecord)):
                 stored += self._put_learning(record)
         return stored
 

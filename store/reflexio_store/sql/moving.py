@@ -16,7 +16,17 @@ from sqlalchemy import Column, ColumnElement, Connection, RowMapping, Table, and
 
 from reflexio_store.errors import InvalidInputError
 from reflexio_store.models import Evidence, Learning
-from reflexio_store.moving import Dismissal, JobRecord, Record, RecordKind, RecordPage, Stored, record_kind
+from reflexio_store.moving import (
+    Dismissal,
+    JobRecord,
+    OptOut,
+    Record,
+    RecordKind,
+    RecordPage,
+    Stored,
+    Support,
+    record_kind,
+)
 from reflexio_store.records import InteractionRecord, TurnRecord
 
 from .database import retried
@@ -25,7 +35,19 @@ from .learning_rows import insert_rows, named, remove_rows, values_of
 from .part import among
 from .requests import Turns
 from .rows import storable
-from .tables import AGENT_PLAYBOOK, DISMISSED, EVIDENCE, INTERACTION, JOB, OUTCOME, PROFILE, REQUEST, USER_PLAYBOOK
+from .sharing import put_support, supports_of
+from .tables import (
+    AGENT_PLAYBOOK,
+    DISMISSED,
+    EVIDENCE,
+    INTERACTION,
+    JOB,
+    OPT_OUT,
+    OUTCOME,
+    PROFILE,
+    REQUEST,
+    USER_PLAYBOOK,
+)
 from .unread import leave_unread
 from .uses import outcome_row, outcome_value
 
@@ -34,7 +56,9 @@ _TABLES: Final[dict[RecordKind, Table]] = {
     "profile": PROFILE,
     "user_playbook": USER_PLAYBOOK,
     "agent_playbook": AGENT_PLAYBOOK,
+    "support": AGENT_PLAYBOOK,
     "dismissal": DISMISSED,
+    "opt_out": OPT_OUT,
     "outcome": OUTCOME,
     "job": JOB,
 }
@@ -63,6 +87,8 @@ class Records(Turns):
         table = _TABLES[kind]
         key = _key_of(table)
         which = [] if user_id is None else [_held_on(table, user_id)]
+        if kind == "support":
+            which.append(AGENT_PLAYBOOK.c.needs > 0)
         if cursor is not None:
             which.append(tuple_(*key) > tuple_(*_place(cursor, len(key))))
         statement = select(table).where(*which).order_by(*key).limit(limit)
@@ -81,14 +107,19 @@ class Records(Turns):
         return sum((self._put(by_kind[kind], kind) for kind in _TABLES if kind in by_kind), start=Stored())
 
     def losses(self) -> list[str]:
-        """None: a SQL home keeps every record whole."""
+        """None: a SQL home keeps every record whole. (What it does not give as a record is derived, or its own: search
+        indexes and vectors, the history of learnings, the account of models, digests of what was deleted.)"""
         return []
 
     def _put(self, records: Sequence[Any], kind: RecordKind) -> Stored:
         if kind == "request":
             return self._put_turns(records)
         if kind == "dismissal":
-            return self._put_absent(DISMISSED, [_dismissal_row(record) for record in records])
+            return self._put_absent(DISMISSED, [_plain_row(record) for record in records])
+        if kind == "opt_out":
+            return self._put_absent(OPT_OUT, [_plain_row(record) for record in records])
+        if kind == "support":
+            return self._put_support(records)
         if kind == "outcome":
             return self._put_absent(OUTCOME, [outcome_row(record) for record in records])
         if kind == "job":
@@ -110,6 +141,11 @@ class Records(Turns):
     def _put_absent(self, table: Table, rows: Sequence[dict[str, Any]]) -> Stored:
         with self._database.write() as connection:
             return self._inserted(connection, table, rows)
+
+    @retried
+    def _put_support(self, supports: Sequence[Support]) -> Stored:
+        with self._database.write() as connection:
+            return put_support(connection, self._database.dialect, supports)
 
     @retried
     def _put_jobs(self, jobs: Sequence[JobRecord]) -> Stored:
@@ -170,8 +206,12 @@ def _records(connection: Connection, kind: RecordKind, rows: Sequence[RowMapping
     """The records that rows are; of large requests only the first."""
     if kind == "request":
         return list(_turns(connection, rows))
+    if kind == "support":
+        return list(supports_of(connection, rows))
     if kind == "dismissal":
         return [Dismissal(**row) for row in rows]
+    if kind == "opt_out":
+        return [OptOut(**row) for row in rows]
     if kind == "outcome":
         return [outcome_value(row) for row in rows]
     if kind == "job":
@@ -254,7 +294,7 @@ def _job_row(job: JobRecord) -> dict[str, Any]:
     return {**fields, "state": job.state, "payload": job.payload or None, "result": job.result or None, **_NOT_HELD}
 
 
-def _dismissal_row(item: Dismissal) -> dict[str, Any]:
+def _plain_row(item: Dismissal | OptOut) -> dict[str, Any]:
     return {name: getattr(item, name) for name in item.__dataclass_fields__}
 
 

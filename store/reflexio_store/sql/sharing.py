@@ -7,14 +7,16 @@ transaction that changes or deletes a user playbook, and the job that looks for 
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import groupby
 from typing import Any, Final
 
-from sqlalchemy import Connection, RowMapping, String, and_, cast, delete, exists, func, insert, select, true
+from sqlalchemy import Connection, RowMapping, String, and_, cast, delete, exists, func, insert, select, true, update
 
 from reflexio_store.contract import Shared, Sharing, Supporter, Voice
 from reflexio_store.ids import new_int_id
 from reflexio_store.models import AgentPlaybook, PlaybookStatus, Status, UserPlaybook
+from reflexio_store.moving import Stored, Support
 
 from .asking import ask_by
 from .compaction import Compaction
@@ -287,6 +289,31 @@ def _supported(connection: Connection, agent_version: str) -> list[int]:
     made = select(_a.agent_playbook_id).where(_a.agent_version == agent_version, _a.needs > 0)
     noted = select(_s.agent_playbook_id).where(_s.agent_version == agent_version)
     return list(connection.execute(made.union(noted)).scalars())
+
+
+def supports_of(connection: Connection, rows: Iterable[RowMapping]) -> Iterator[Support]:
+    """What made agent playbooks rest on, as records; ``rows`` are theirs."""
+    for version, of_version in groupby(rows, key=lambda row: row["agent_version"]):
+        support = _support_of(connection, version)
+        for row in of_version:
+            key = row["agent_playbook_id"]
+            yield Support(version, key, row["needs"], row["wording"], tuple(sorted(support[key])))
+
+
+def put_support(connection: Connection, dialect: Dialect, supports: Sequence[Support]) -> Stored:
+    """Note what agent playbooks rest on, as it was where they come from; those that are not here are passed over."""
+    dialect.hold(connection, {who.user_id for item in supports for who in item.supporters})
+    dialect.hold(connection, {_held(item.agent_version) for item in supports})
+    new, replaced = 0, 0
+    for item in supports:
+        this = and_(_a.agent_version == item.agent_version, _a.agent_playbook_id == item.agent_playbook_id)
+        rows = connection.execute(select(AGENT_PLAYBOOK).where(this)).mappings().all()
+        if not rows or list(supports_of(connection, rows)) == [item]:
+            continue
+        connection.execute(update(AGENT_PLAYBOOK).where(this).values(needs=item.needs, wording=item.wording))
+        _support(connection, item.agent_version, item.agent_playbook_id, item.supporters)
+        new, replaced = new + (not rows[0]["needs"]), replaced + bool(rows[0]["needs"])
+    return Stored(new=new, replaced=replaced, same=len(supports) - new - replaced)
 
 
 def _shared(connection: Connection, row: RowMapping, supporters: frozenset[Supporter]) -> Shared:

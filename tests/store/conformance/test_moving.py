@@ -16,8 +16,9 @@ from reflexio_store.models import (
     UserPlaybook,
     UserProfile,
 )
-from reflexio_store.moving import RECORD_KINDS, Dismissal, JobRecord, Record, RecordKind, Stored
+from reflexio_store.moving import RECORD_KINDS, Dismissal, JobRecord, OptOut, Record, RecordKind, Stored, Support
 from reflexio_store.records import TurnRecord
+from reflexio_store.terms import Supporter
 from tests.store.conformance.asking import MakeTurn, search_profiles
 
 whole = pytest.mark.needs("whole records")
@@ -51,18 +52,21 @@ def some(turn: MakeTurn, user: str) -> list[Record]:
         UserPlaybook(user_playbook_id=1, user_id=user, content="Offer tea.", evidence=[place], status=Status.ARCHIVED),
         Dismissal(user, "profile", "digest", made.request_id, 0),
         SessionOutcome(session_id="s1", user_id=user, outcome="success", occurred_at=7, created_at=8, value=0.5),
+        OptOut(user, 9),
         JobRecord(user, "learn", "s1", "dead", 5, 6, "it broke", {"a": 1}, {"b": 2}),
     ]
 
 
 SHARED = AgentPlaybook(agent_playbook_id=1, agent_version="v1", content="Warm the pot.", trigger="tea")
+RESTS_ON = Support("v1", 1, 2, "digest", (Supporter("ada", 1, "digest"), Supporter("bob", 1, "digest")))
 
 
 @whole
 def test_what_was_put_is_read_as_it_was(store: Store, turn: MakeTurn) -> None:
     """Each record whole, and each once, however small the pages."""
-    records = [*some(turn, "ada"), *some(turn, "bob"), SHARED]
-    assert store.put_records(records) == Stored(new=15)
+    records = [*some(turn, "ada"), *some(turn, "bob"), SHARED, RESTS_ON]
+    assert store.put_records(records) == Stored(new=18)
+    records[records.index(SHARED)] = SHARED.model_copy(update={"support": 2})
     for limit in (1, 2, 500):
         assert told(everything(store, limit)) == sorted(map(repr, records))
     assert store.losses() == []
@@ -79,10 +83,10 @@ def test_of_one_user_only_what_is_held_on_this_user_is_read(store: Store, turn: 
 @whole
 def test_putting_again_changes_nothing(store: Store, turn: MakeTurn) -> None:
     """Within one call, too."""
-    records = [*some(turn, "ada"), SHARED]
-    assert store.put_records([*records, *records]) == Stored(new=8, same=8)
+    records = [*some(turn, "ada"), SHARED, RESTS_ON]
+    assert store.put_records([*records, *records]) == Stored(new=10, same=10)
     before = everything(store)
-    assert store.put_records(records) == Stored(same=8)
+    assert store.put_records(records) == Stored(same=10)
     assert everything(store) == before
 
 

@@ -44,7 +44,8 @@ def test_all_that_a_server_keeps_is_read_once(home: Store, turn: MakeTurn, limit
     names = [record.request_id for record in read(home, "request", limit, "ada") if isinstance(record, TurnRecord)]
     assert sorted(names) == sorted(item.request_id for item in turns)
     assert {kind: len(read(home, kind, limit)) for kind in RECORD_KINDS} == {
-        "request": 8, "profile": 1, "user_playbook": 1, "agent_playbook": 1, "dismissal": 0, "outcome": 1, "job": 0,
+        "request": 8, "profile": 1, "user_playbook": 1, "agent_playbook": 1, "support": 0,
+        "dismissal": 0, "opt_out": 0, "outcome": 1, "job": 0,
     }  # fmt: skip
     assert read(home, "agent_playbook", limit, "ada") == []
 
