@@ -40,11 +40,6 @@ class Circuit:
         self._trying = False
         self._reason = ""
 
-    @property
-    def is_open(self) -> bool:
-        """Whether calls fail at once."""
-        return self._open_until is not None and self._clock() < self._open_until
-
     @contextmanager
     def call(self) -> Iterator[None]:
         """Run one call inside.
