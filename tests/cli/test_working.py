@@ -22,6 +22,12 @@ def test_a_worker_learns_what_others_captured_and_ends_when_told_so(run: Run, tm
     assert "Name is Ann." in run("learnings", "--user", "ann", "--store", url).out
 
 
+def test_a_worker_of_a_server_is_refused(run: Run) -> None:
+    """It would wait for ever: a server learns itself."""
+    ran = run("worker", "--store", "http://127.0.0.1:9")
+    assert ran.code == 2 and "learns itself" in ran.err
+
+
 def test_what_models_took_is_shown_by_day_and_by_user(run: Run, url: str) -> None:
     """Summed; as a table and as JSON."""
     today = day_of(time.time())
