@@ -110,6 +110,9 @@ class Settings(BaseSettings):
     )
     embedding_base_url: str | None = Field(default=None, description="Any OpenAI-compatible endpoint; None: OpenAI's")
     embedding_api_key: SecretStr | None = Field(default=None, description="Key of that endpoint")
+    embedding_dimension: int | None = Field(
+        default=None, ge=1, le=100_000, description="Numbers of a vector, where the endpoint's model lets one choose"
+    )
     embedding_timeout: float = Field(default=2.0, gt=0, description="Seconds that a search waits for its own vector")
     embed_messages: bool = Field(default=False, description="Embed all messages, too, not learnings alone")
     aggregate_users: int = Field(
