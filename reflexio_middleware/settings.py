@@ -128,6 +128,9 @@ class Settings(BaseSettings):
         default=400, ge=0, description="Most tokens of a recalled block (about 4 characters each)"
     )
     recall_top_k: int = Field(default=5, ge=1, le=100, description="Most learnings of one kind in a block")
+    recall_turns: int = Field(
+        default=0, ge=0, le=100, description="Most messages of other sessions, not yet learned from, in a block"
+    )
     retrieval_experiment: str | None = Field(
         default=None, min_length=1, max_length=200, description="Name of an experiment: some users go without recall"
     )

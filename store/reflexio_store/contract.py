@@ -36,6 +36,7 @@ from .terms import (
     Applied,
     Change,
     Finding,
+    Fresh,
     Job,
     JobState,
     Meaning,
@@ -59,6 +60,7 @@ __all__ = [
     "Change",
     "Embeddable",
     "Finding",
+    "Fresh",
     "Histories",
     "Job",
     "JobState",
@@ -404,6 +406,11 @@ class Reads(Protocol):
         """The oldest unread turns of a session with the ``context`` requests before them, in one piece: at most
         ``limit`` requests from the oldest unread one on (what was read of them stands between). ``skip`` names
         requests that count as read here. Empty when nothing is unread."""
+        ...
+
+    def fresh_messages(self, user_id: str, query: str, *, except_session: str, limit: int) -> list[Fresh]:
+        """What a user said that some extractor has still to read and that shares words with ``query``, newest first:
+        of the newest ``limit`` such turns of other sessions."""
         ...
 
     def mark_learned(self, user_id: str, session_id: str, extractor: str, request_ids: Sequence[str]) -> None:
