@@ -443,6 +443,16 @@ class Embeddable(Protocol):
         user where one is given); how many there were."""
         ...
 
+    def unindexed(self, *, user_id: str | None = None) -> int:
+        """How many requests (of one user where one is given) cannot be found by a search yet; at most 1,001 are
+        counted."""
+        ...
+
+    def index_backlog(self) -> int:
+        """Of requests that are too many for one search to index, make the newest 200 findable; how many there were: 0
+        where a search would do the rest itself."""
+        ...
+
     def unembedded(self, model: str, *, messages: bool = False, limit: int = 64) -> list[Unembedded]:
         """Texts without a vector of that model, the newest of each kind first: learnings, and ``messages`` if asked."""
         ...
