@@ -110,6 +110,9 @@ class Settings(BaseSettings):
     )
     embedding_base_url: str | None = Field(default=None, description="Any OpenAI-compatible endpoint; None: OpenAI's")
     embedding_api_key: SecretStr | None = Field(default=None, description="Key of that endpoint")
+    embedding_dimension: int | None = Field(
+        default=None, ge=1, le=100_000, description="Numbers of a vector, where the endpoint's model lets one choose"
+    )
     embedding_timeout: float = Field(default=2.0, gt=0, description="Seconds that a search waits for its own vector")
     embed_messages: bool = Field(default=False, description="Embed all messages, too, not learnings alone")
     aggregate_users: int = Field(
@@ -125,6 +128,9 @@ class Settings(BaseSettings):
         default=400, ge=0, description="Most tokens of a recalled block (about 4 characters each)"
     )
     recall_top_k: int = Field(default=5, ge=1, le=100, description="Most learnings of one kind in a block")
+    recall_turns: int = Field(
+        default=0, ge=0, le=100, description="Most messages of other sessions, not yet learned from, in a block"
+    )
     retrieval_experiment: str | None = Field(
         default=None, min_length=1, max_length=200, description="Name of an experiment: some users go without recall"
     )

@@ -10,15 +10,19 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import re
+import struct
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from types import TracebackType
 from typing import Any, Final, Self
+
+from reflexio_middleware.embedding.hashed import DIMENSION, hashed_vector
 
 MODEL: Final = "scripted-model"
 """The one model that ``GET /v1/models`` lists; any name is answered."""
@@ -26,10 +30,11 @@ MODEL: Final = "scripted-model"
 
 @dataclass(frozen=True, slots=True)
 class ScriptedError:
-    """An answer that is an error: an HTTP status (400 to 599) and its message."""
+    """An answer that is an error: an HTTP status (400 to 599), its message, and headers such as ``Retry-After``."""
 
     status: int
     message: str = "scripted error"
+    headers: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +67,8 @@ class ScriptedModelServer:
 
     It knows ``POST /v1/chat/completions`` and ``POST /v1/responses`` (plain and streamed, with tool calls and usage),
     the paths of Azure deployments that end so, and ``GET /v1/models``. Responses are not kept: ``output`` aside, one
-    that goes on from another is answered like any.
+    that goes on from another is answered like any. ``POST /v1/embeddings`` answers with vectors that are near where
+    texts share stems, apart from the script.
     Tokens are counted as words. When the script is at its end, it answers with status 400.
 
     Args:
@@ -70,9 +76,16 @@ class ScriptedModelServer:
             threads at once when requests come at once).
     """
 
-    def __init__(self, answers: Sequence[Answer] | Callable[[dict[str, Any]], Answer]) -> None:
+    def __init__(self, answers: Sequence[Answer] | Callable[[dict[str, Any]], Answer] = ()) -> None:
         self.requests: list[dict[str, Any]] = []
         """The decoded bodies of all requests to a model so far, in order of arrival."""
+        self.embedded: list[dict[str, Any]] = []
+        """The decoded bodies of all requests for embeddings so far."""
+        self.embeddings: str | dict[str, Any] | ScriptedError | ScriptedDelay = ""
+        """What requests for embeddings get until this is set anew: ``""`` the vectors, other text a body as it is (it
+        need not be JSON), a dictionary a body, or an error or a delay."""
+        self.dimension = DIMENSION
+        """Numbers of a vector where the request does not say ``dimensions``."""
         self.asked = threading.Event()
         """Set once a first request has come."""
         self._script = answers if callable(answers) else None
@@ -146,7 +159,7 @@ class _Handler(BaseHTTPRequestHandler):
     def do_POST(self) -> None:
         raw = self.rfile.read(int(self.headers.get("content-length") or 0))
         path = self.path.partition("?")[0].rstrip("/")
-        if not path.endswith(("/chat/completions", "/responses")):
+        if not path.endswith(("/chat/completions", "/responses", "/embeddings")):
             return self._send_error(ScriptedError(404, f"no such path: {self.path}"))
         try:
             body = json.loads(raw)
@@ -154,10 +167,9 @@ class _Handler(BaseHTTPRequestHandler):
             body = None
         if not isinstance(body, dict):
             return self._send_error(ScriptedError(400, "the body is no JSON object"))
-        answer = self.server.scripted.next_answer(body)
-        if isinstance(answer, ScriptedDelay):
-            self.server.scripted.closing.wait(answer.seconds)
-            answer = answer.answer
+        if path.endswith("/embeddings"):
+            return self._embed(body)
+        answer = self._waited_for(self.server.scripted.next_answer(body))
         if isinstance(answer, ScriptedError):
             return self._send_error(answer)
         steered = answer if isinstance(answer, ScriptedStream) else ScriptedStream(answer)
@@ -167,6 +179,23 @@ class _Handler(BaseHTTPRequestHandler):
         if body.get("stream"):
             return self._send_events(({"data": chunk} for chunk in _chunks(body, _message(message))), steered)
         return self._send_json(200, _completion(body, _message(message)))
+
+    def _waited_for(self, answer: Any) -> Any:
+        """The answer, late where the script says so."""
+        if isinstance(answer, ScriptedDelay):
+            self.server.scripted.closing.wait(answer.seconds)
+            return answer.answer
+        return answer
+
+    def _embed(self, body: dict[str, Any]) -> None:
+        scripted = self.server.scripted
+        scripted.embedded.append(body)
+        answer = self._waited_for(scripted.embeddings)
+        if isinstance(answer, ScriptedError):
+            return self._send_error(answer)
+        if isinstance(answer, str) and answer:
+            return self._send(200, answer.encode())
+        return self._send_json(200, answer or _embeddings(body, scripted.dimension))
 
     def _respond(self, body: dict[str, Any], message: dict[str, Any], steered: ScriptedStream) -> None:
         made = _response(body, message, len(self.server.scripted.requests))
@@ -178,11 +207,13 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _send_error(self, error: ScriptedError) -> None:
         detail = {"message": error.message, "type": "scripted_error", "param": None, "code": None}
-        self._send_json(error.status, {"error": detail})
+        self._send(error.status, json.dumps({"error": detail}).encode(), error.headers)
 
     def _send_json(self, status: int, value: dict[str, Any]) -> None:
-        data = json.dumps(value).encode()
-        self._begin(status, "application/json", len(data))
+        self._send(status, json.dumps(value).encode())
+
+    def _send(self, status: int, data: bytes, headers: Mapping[str, str] | None = None) -> None:
+        self._begin(status, "application/json", len(data), headers)
         self.wfile.write(data)
 
     def _send_events(self, events: Iterator[dict[str, Any]], steered: ScriptedStream) -> None:
@@ -208,11 +239,13 @@ class _Handler(BaseHTTPRequestHandler):
         """One chunk of a chunked body (empty: its end), so that a broken connection shows."""
         self.wfile.write(f"{len(data):x}\r\n".encode() + data + b"\r\n")
 
-    def _begin(self, status: int, kind: str, length: int | None) -> None:
+    def _begin(self, status: int, kind: str, length: int | None, headers: Mapping[str, str] | None = None) -> None:
         self.close_connection = True  # no idle connection outlives its request, so that closing is quick
         self.send_response(status)
         self.send_header("Content-Type", kind)
         self.send_header("Connection", "close")
+        for name, value in (headers or {}).items():
+            self.send_header(name, value)
         if length is not None:
             self.send_header("Content-Length", str(length))
         else:
@@ -260,6 +293,25 @@ def _chunks(body: dict[str, Any], message: dict[str, Any]) -> Iterator[dict[str,
     yield chunk({}, _finish(message))
     if (body.get("stream_options") or {}).get("include_usage"):
         yield {**head, "choices": [], "usage": _usage(body, message)}
+
+
+def _embeddings(body: dict[str, Any], dimension: int) -> dict[str, Any]:
+    """Vectors as numbers, or as base64 of little-endian 32-bit floats where ``encoding_format`` asks for that."""
+    given = body.get("input")
+    texts = [given] if isinstance(given, str) else list(given or ())
+    vectors = [hashed_vector(str(text), body.get("dimensions") or dimension) for text in texts]
+    packed = body.get("encoding_format") == "base64"
+    data = [
+        {
+            "object": "embedding",
+            "index": index,
+            "embedding": base64.b64encode(struct.pack(f"<{len(vector)}f", *vector)).decode() if packed else vector,
+        }
+        for index, vector in enumerate(vectors)
+    ]
+    tokens = sum(len(str(text).split()) for text in texts)
+    usage = {"prompt_tokens": tokens, "total_tokens": tokens}
+    return {"object": "list", "data": data, "model": str(body.get("model") or MODEL), "usage": usage}
 
 
 def _response(body: dict[str, Any], message: dict[str, Any], number: int) -> dict[str, Any]:

@@ -20,6 +20,7 @@ from reflexio_middleware.client.core import spool_folder
 from reflexio_middleware.delivery.dead_letters import FILE as LETTERS_FILE
 from reflexio_middleware.delivery.dead_letters import DeadLetter, DeadLetters
 from reflexio_middleware.delivery.orphans import unreadable, waiting
+from reflexio_middleware.embedding.setup import embedder_of
 from reflexio_middleware.learning.generation import GENERATE
 from reflexio_middleware.learning.learn import LEARN, kind_of
 from reflexio_middleware.learning.metering import day_of
@@ -82,6 +83,7 @@ def diagnose(store: str | None) -> Diagnosis:
     found.settings = [_origin(settings, name, store) for name in Settings.model_fields]
     _unknown_variables(found)
     _extractor(settings, found)
+    _embedder(settings, found)
     _spool(settings, found)
     _file(settings, found)
     return found
@@ -150,6 +152,23 @@ def _extractor(settings: Settings, found: Diagnosis) -> None:
     if found.versions["openai"] == "not installed":
         mend = "pip install 'reflexio-middleware[openai]'"
         found.note("error", "learning", f"the llm extractor needs the openai package: {mend}")
+
+
+def _embedder(settings: Settings, found: Diagnosis) -> None:
+    """Whether the embedder answers: it is asked for the vector of one word."""
+    try:
+        embedder = embedder_of(settings)
+        if embedder is None:
+            return
+        size = len(embedder.embed(["hello"], "query")[0])
+        close = getattr(embedder, "close", None)
+        if close is not None:
+            close()
+    except Exception as error:  # noqa: BLE001 - an embedder may raise anything, and all of it is a finding
+        mend = "see the settings embedding_api_key, embedding_base_url and embedding_model (full text is used)"
+        found.note("error", "embedder", f"{type(error).__name__}: {' '.join(str(error).split())}; {mend}")
+    else:
+        found.note("ok", "embedder", f"{embedder.name} answers, with {size} numbers")
 
 
 def _spool(settings: Settings, found: Diagnosis) -> None:

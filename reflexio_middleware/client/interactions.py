@@ -6,6 +6,7 @@ from datetime import datetime
 
 from reflexio_middleware.client.core import Core, checked
 from reflexio_middleware.client.requests import named, told
+from reflexio_store.contract import Embeddable
 from reflexio_store.errors import InvalidInputError
 from reflexio_store.models import (
     BulkDeleteResponse,
@@ -57,8 +58,10 @@ class InteractionsApi(Core):
     ) -> InteractionsResponse:
         """Interactions of a user that match ``query``, best first; without a query the ``most_recent_k`` newest.
 
-        A message is also found by what was said just before and after it. ``search_mode="fts"`` leaves meaning out,
-        which counts where messages are embedded (the setting ``embed_messages``).
+        A message is also found by what was said just before and after it. Of a long backlog, such as an import, the
+        newest 1,000 requests are found at once; ``degraded`` says that others are not indexed yet.
+        ``search_mode="fts"`` leaves meaning out, which counts where messages are embedded (the setting
+        ``embed_messages``).
         """
         wanted = checked(
             SearchInteractionRequest, user_id=user_id, request_id=request_id, query=query, start_time=start_time,
@@ -66,8 +69,10 @@ class InteractionsApi(Core):
         )  # fmt: skip
         by_meaning = self.settings.embed_messages and wanted.search_mode != "fts"
         meaning = self._meaning(query) if query and by_meaning else None
-        found = self._settled().search_interactions(wanted, meaning=meaning)
-        return InteractionsResponse(interactions=found, msg=f"Found {len(found)} interaction(s)")
+        store = self._settled()
+        found = store.search_interactions(wanted, meaning=meaning)
+        partly = bool(query) and isinstance(store, Embeddable) and store.unindexed(user_id=wanted.user_id) > 0
+        return InteractionsResponse(interactions=found, msg=f"Found {len(found)} interaction(s)", degraded=partly)
 
     def delete_interaction(
         self,

@@ -40,6 +40,7 @@ class _Question:
     session_id: str
     top_k: int
     token_budget: int
+    turns: int
     hold: bool
 
     @property
@@ -68,6 +69,7 @@ class RecallApi(Core):
         token_budget: int | None = None,
         timeout: float | None = None,
         hold: bool = False,
+        recall_turns: int | None = None,
     ) -> Recall:
         """What was learned that fits ``query``, as one block of text for a prompt; falsy when nothing fits.
 
@@ -86,13 +88,17 @@ class RecallApi(Core):
                 second for the first recall.
             hold: Give the same block for the whole session, from the first one that is not empty on, as long as all in
                 it still stands: for system messages, so that the provider's prompt cache keeps its prefix.
+            recall_turns: Most messages of this user's other sessions, not yet learned from, beside the learnings; None:
+                the setting ``recall_turns`` (0). A block that is held has none, nor has a Reflexio server.
 
         Raises:
             InvalidInputError: ``query`` is not text.
         """
         self._check_query(query)
         with guard("recalling"):
-            question, experiment = self._question(query, user_id, session_id, agent_version, top_k, token_budget, hold)
+            question, experiment = self._question(
+                query, user_id, session_id, agent_version, top_k, token_budget, hold, recall_turns
+            )
             found = self._instead(experiment)
             if found is None:
                 future = self._asked(question)
@@ -114,11 +120,14 @@ class RecallApi(Core):
         token_budget: int | None = None,
         timeout: float | None = None,  # noqa: ASYNC109 - the same arguments as recall()
         hold: bool = False,
+        recall_turns: int | None = None,
     ) -> Recall:
         """:meth:`recall` that does not block the event loop."""
         self._check_query(query)
         with guard("recalling"):
-            question, experiment = self._question(query, user_id, session_id, agent_version, top_k, token_budget, hold)
+            question, experiment = self._question(
+                query, user_id, session_id, agent_version, top_k, token_budget, hold, recall_turns
+            )
             found = self._instead(experiment)
             if found is None:
                 future = self._asked(question)
@@ -207,6 +216,7 @@ class RecallApi(Core):
         top_k: int | None,
         token_budget: int | None,
         hold: bool,
+        turns: int | None,
     ) -> tuple[_Question, tuple[str, str] | None]:
         """What is asked, with what is not said taken from the turn or the scope around; and the arm of the user in the
         experiment that runs, if any."""
@@ -225,6 +235,7 @@ class RecallApi(Core):
             session_id=session,
             top_k=settings.recall_top_k if top_k is None else top_k,
             token_budget=settings.recall_tokens if token_budget is None else token_budget,
+            turns=0 if hold and session else settings.recall_turns if turns is None else turns,
             hold=hold and bool(session),
         )
         name = settings.retrieval_experiment
@@ -272,10 +283,12 @@ class RecallApi(Core):
                 token_budget=question.token_budget,
                 count_tokens=self._count_tokens,
                 meant=self._meant,
+                session_id=question.session_id,
+                most_turns=question.turns,
             )
             if question.hold:
                 self._frozen.hold(question.conversation, found)
-            traced.note(recalled=len(found.learnings), characters=len(found.text))
+            traced.note(recalled=len(found.learnings) + len(found.turns), characters=len(found.text))
             return found
         count("recalls_failed")
         return Recall(reason="error")

@@ -18,6 +18,7 @@ from reflexio_store.forking import protect
 _TOGETHER: Final = 32  # texts that are embedded in one call
 _POLL_SECONDS: Final = 5.0
 _BACKOFF_SECONDS: Final = (1.0, 5.0, 30.0, 60.0)
+_MOST_REST: Final = 3600.0
 _KEPT_QUERIES: Final = 1_000
 
 
@@ -45,6 +46,7 @@ class BackgroundEmbedding:
         self._pool: ThreadPoolExecutor | None = None
         self._woken = False
         self._failures = 0
+        self._rest_until = 0.0
 
     def wake(self) -> None:
         """Look for texts without a vector soon; starts the thread if there is none."""
@@ -71,10 +73,11 @@ class BackgroundEmbedding:
                 self._changed.wait(min(left, 0.05))
 
     def meaning(self, text: str, timeout: float) -> Meaning | None:
-        """The vector of a query; None if it was not to be had in so many seconds (then it is there the next time)."""
+        """The vector of a query; None if it was not to be had in so many seconds (then it may be there next time), or
+        the embedder asked to be left alone for now."""
         with self._changed:
             kept = self._kept.get(text)
-            if kept is not None or self._closed:
+            if kept is not None or self._closed or time.monotonic() < self._rest_until:
                 return kept
             if self._pool is None:
                 self._pool = ThreadPoolExecutor(4, thread_name_prefix="reflexio-embed")
@@ -82,6 +85,7 @@ class BackgroundEmbedding:
         try:
             return asked.result(timeout)
         except Late:
+            asked.cancel()  # what has not begun would only grow the queue of an endpoint that hangs
             count("embeddings_late")
             return None
 
@@ -117,10 +121,14 @@ class BackgroundEmbedding:
                 done = self._embed_some()
             if not done:
                 with self._changed:
-                    pause = _BACKOFF_SECONDS[min(self._failures, 4) - 1] if self._failures else _POLL_SECONDS
                     if not (self._woken and not self._failures) and not self._closed:
-                        self._changed.wait(pause)
+                        self._changed.wait(self._pause())
                     self._woken = False
+
+    def _pause(self) -> float:
+        """Seconds until texts are looked for again: longer after failures, and as long as an endpoint asked for."""
+        pause = _BACKOFF_SECONDS[min(self._failures, 4) - 1] if self._failures else _POLL_SECONDS
+        return max(pause, self._rest_until - time.monotonic())
 
     def _lacking(self) -> dict[int, str]:
         store = self._open_store()
@@ -156,8 +164,11 @@ class BackgroundEmbedding:
         if self._closed:
             return
         count("embeddings_failed")
-        warn("embedding", "reflexio: embedding with %s failed (%s: %s); searches go on with full text",
-             self._embedder.name, type(error).__name__, error)  # fmt: skip
+        self._rest_until = max(self._rest_until, time.monotonic() + _asked_for(error))
+        hint = "; the key is wrong (the setting embedding_api_key)" if _status(error) in (401, 403) else ""
+        name = self._embedder.name
+        warn(f"embedding:{name}", "reflexio: embedding with %s failed (%s: %s)%s; searches go on with full text",
+             name, type(error).__name__, error, hint)  # fmt: skip
 
     def before_fork(self) -> None:
         """Nothing to hold: the thread rests at the store."""
@@ -166,3 +177,14 @@ class BackgroundEmbedding:
         """In a child there are no threads any more."""
         if child:
             self._reset()
+
+
+def _status(error: Exception) -> int | None:
+    """The HTTP status of an error, where it has one (as those of httpx and openai do)."""
+    return getattr(getattr(error, "response", None), "status_code", None)
+
+
+def _asked_for(error: Exception) -> float:
+    """Seconds that an endpoint asked to be left alone: its ``Retry-After`` in seconds, an hour at most."""
+    said = str(getattr(getattr(error, "response", None), "headers", {}).get("retry-after") or "")
+    return min(float(said), _MOST_REST) if said.isdecimal() and said.isascii() else 0.0

@@ -6,7 +6,7 @@ import os
 from collections.abc import Sequence
 from typing import Final
 
-from reflexio_store.errors import MissingExtraError
+from reflexio_store.errors import InvalidInputError, MissingExtraError
 
 try:
     import openai
@@ -31,7 +31,10 @@ class OpenAIEmbedder:
         query_prefix: What such models as E5 want before a query (``"query: "``).
         document_prefix: The same before a document (``"passage: "``).
 
+    A call that fails is not repeated here: the background tries again later, and a query does without.
+
     Raises:
+        InvalidInputError: There is no key, and no ``base_url`` that may do without.
         MissingExtraError: On import, when the ``openai`` package is missing.
     """
 
@@ -47,7 +50,10 @@ class OpenAIEmbedder:
         document_prefix: str = "",
     ) -> None:
         key = api_key or os.environ.get("OPENAI_API_KEY") or ("unused" if base_url else None)
-        self._client = openai.OpenAI(base_url=base_url, api_key=key, timeout=timeout, max_retries=1)
+        if key is None and not os.environ.get("OPENAI_BASE_URL"):
+            problem = ("embedding_api_key", "is missing: give it (or OPENAI_API_KEY), or embedding_base_url")
+            raise InvalidInputError("Embeddings from an endpoint cannot be had", [problem])
+        self._client = openai.OpenAI(base_url=base_url, api_key=key or "unused", timeout=timeout, max_retries=0)
         self._model = model
         self._dimension = dimension
         self._prefixes = {"query": query_prefix, "document": document_prefix}
@@ -66,6 +72,7 @@ class OpenAIEmbedder:
         """A vector for each text, in one call.
 
         Raises:
+            InvalidInputError: The answer has too few vectors, or ones of another dimension.
             openai.OpenAIError: The endpoint cannot be reached, or refuses.
         """
         prefix = self._prefixes[kind]
@@ -75,7 +82,13 @@ class OpenAIEmbedder:
             encoding_format="float",
             dimensions=self._dimension or openai.omit,
         )
-        return [item.embedding for item in sorted(answer.data, key=lambda item: item.index)]
+        vectors = [item.embedding for item in sorted(answer.data, key=lambda item: item.index)]
+        sizes = {len(vector) for vector in vectors}
+        if len(vectors) != len(texts) or sizes - {self._dimension or max(sizes, default=0)}:
+            wanted = f"{len(texts)} vectors" + (f" of {self._dimension} numbers" if self._dimension else " of one size")
+            problem = ("embedding_model", f"gave {len(vectors)} vectors of {sorted(sizes)} numbers, not {wanted}")
+            raise InvalidInputError("The answer of the endpoint cannot be used", [problem])
+        return vectors
 
     def close(self) -> None:
         """Release the connections."""

@@ -10,7 +10,7 @@ def embedder_of(settings: Settings) -> Embedder | None:
     """The embedder that the settings name, loaded; None where they name none.
 
     Raises:
-        InvalidInputError: The local model is not installed, or not where it is said to be.
+        InvalidInputError: The local model is not installed, or not where it is said to be; or a key is missing.
         MissingExtraError: A package that it needs is missing.
     """
     if settings.embedder == "none":
@@ -26,4 +26,5 @@ def embedder_of(settings: Settings) -> Embedder | None:
         settings.embedding_model or "text-embedding-3-small",
         base_url=settings.embedding_base_url,
         api_key=key.get_secret_value() if key else None,
+        dimension=settings.embedding_dimension,
     )

@@ -9,7 +9,7 @@ from typing import Any, Final
 
 from reflexio_middleware.guard import count, guard, warn
 from reflexio_middleware.tracing import span
-from reflexio_store.contract import Job, JobState, Store
+from reflexio_store.contract import Embeddable, Job, JobState, Store
 from reflexio_store.errors import ExtractionError, ReflexioError, StoreUnavailableError
 
 Step = Callable[[Store, Job], dict[str, Any]]
@@ -25,6 +25,11 @@ LEASE_SECONDS: Final = 60.0
 MAX_ATTEMPTS: Final = 6
 """After so many failures, or deaths of the processes that had it, a job is dead."""
 _BACKOFF_SECONDS: Final = (1.0, 5.0, 30.0, 120.0, 600.0)
+
+
+def index_backlog(store: Store) -> bool:
+    """Where there is nothing else to do: make a few messages of a long backlog findable; False if there is none."""
+    return isinstance(store, Embeddable) and store.index_backlog() > 0
 
 
 class Doer:

@@ -10,10 +10,11 @@ import random
 import threading
 import time
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from typing import Final
 
 from reflexio_middleware.guard import guard, warn
-from reflexio_middleware.learning.doing import LEASE_SECONDS, Doer, Step
+from reflexio_middleware.learning.doing import LEASE_SECONDS, Doer, Step, index_backlog
 from reflexio_store.contract import Store
 from reflexio_store.errors import StoreUnavailableError
 
@@ -80,6 +81,12 @@ class WorkerService:
             warn("jobs", "reflexio: the store cannot be reached; work waits for it (%s)", error)
             return False
 
+    def _indexed(self) -> bool:
+        """Index a piece of a backlog; False if there is none."""
+        with guard("indexing"), suppress(StoreUnavailableError):
+            return index_backlog(self._store)
+        return False
+
     def _work(self, number: int) -> None:
         pause = _LEAST_PAUSE
         while not self._stopping.is_set():
@@ -88,6 +95,8 @@ class WorkerService:
                 worked = self._try_one(self._doers[number])
             if worked:
                 self._done[number] += 1
+                pause = _LEAST_PAUSE
+            elif self._indexed():
                 pause = _LEAST_PAUSE
             elif self._drain:
                 return

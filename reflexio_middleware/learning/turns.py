@@ -9,12 +9,12 @@ from typing import Final
 
 from reflexio_store.ids import place_of
 from reflexio_store.models import Evidence, Interaction, Request
+from reflexio_store.terms import USER_ROLES
 
 from .extractor import SessionView
 from .grammar import Grammar, load_grammar
 from .sentences import MAX_CHARACTERS, Sentence, without_leads
 
-USER_ROLES: Final = frozenset({"user", "human", "customer", "client"})
 AGENT_ROLES: Final = frozenset({"assistant", "agent", "ai", "bot", "model"})
 _MAX_REQUEST: Final = 200
 _ASKING: Final = re.compile(

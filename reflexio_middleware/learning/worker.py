@@ -12,7 +12,7 @@ from contextlib import contextmanager, suppress
 from typing import Final
 
 from reflexio_middleware.guard import count, guard, warn
-from reflexio_middleware.learning.doing import Doer, Step
+from reflexio_middleware.learning.doing import Doer, Step, index_backlog
 from reflexio_store.contract import JobState, Store
 from reflexio_store.errors import StoreUnavailableError
 from reflexio_store.forking import protect
@@ -161,9 +161,9 @@ class LearningWorker:
         return self._thread is None or not self._thread.is_alive() or (self._polling and not self._woken)
 
     def _try_one(self) -> bool:
-        """Do one job, where the store can be reached; jobs wait for it as turns do."""
+        """Do one job, or else a piece of indexing, where the store can be reached; jobs wait for it as turns do."""
         try:
-            return self.run_one()
+            return self.run_one() or (not self._closed and index_backlog(self._open_store()))
         except StoreUnavailableError as error:
             count("store_unavailable")
             warn("jobs", "reflexio: the store cannot be reached; learning waits for it (%s)", error)

@@ -6,11 +6,21 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-from reflexio_middleware.recall.relevance import COSINE, same_words, says_something, why
-from reflexio_middleware.recall.render import TokenCounter, estimate_tokens, id_of, kind_of, line_of, render, tags_of
-from reflexio_store.contract import Learnings, Meaning, Scored
+from reflexio_middleware.recall.relevance import COSINE, fits, same_words, says_something, why
+from reflexio_middleware.recall.render import (
+    TokenCounter,
+    estimate_tokens,
+    id_of,
+    kind_of,
+    line_of,
+    one_line,
+    render,
+    tags_of,
+)
+from reflexio_store.contract import Meaning, Scored, Store
 from reflexio_store.models import (
     STANDING,
+    Interaction,
     Learning,
     LearningKind,
     LearningQuery,
@@ -20,6 +30,7 @@ from reflexio_store.models import (
 )
 
 _POOL: Final = 20
+_FRESH: Final = 100  # turns, the newest, that are looked at where nobody has learned from them
 _BULLET: Final = 4  # tokens of a line beside its text: bullet, tag, line break
 
 
@@ -60,6 +71,7 @@ class Recall:
             ``"circuit open"``, ``"holdout"``, ``"closed"``.
         experiment: The experiment that the user is part of, and the arm: ``"treatment"`` or ``"holdout"``.
         chosen: Why each of the learnings was chosen, in the same order.
+        turns: What the user said in other sessions, not yet learned from, in the block's order (see ``recall_turns``).
     """
 
     text: str = ""
@@ -67,9 +79,10 @@ class Recall:
     reason: str = ""
     experiment: tuple[str, str] | None = None
     chosen: Sequence[Chosen] = field(default=(), repr=False)
+    turns: Sequence[Interaction] = field(default=())
 
     def __bool__(self) -> bool:
-        return bool(self.learnings)
+        return bool(self.learnings or self.turns)
 
     def __str__(self) -> str:
         return self.text
@@ -84,7 +97,7 @@ class Recall:
 
 
 def choose(
-    store: Learnings,
+    store: Store,
     query: str,
     *,
     user_id: str,
@@ -93,6 +106,8 @@ def choose(
     token_budget: int = 400,
     count_tokens: TokenCounter = estimate_tokens,
     meant: Callable[[str], Meaning | None] | None = None,
+    session_id: str = "",
+    most_turns: int = 0,
 ) -> Recall:
     """The learnings that fit ``query``: of this user, of this agent version, and approved ones of all users.
 
@@ -108,6 +123,8 @@ def choose(
         token_budget: Most tokens of the block, as ``count_tokens`` counts them.
         count_tokens: Counts the tokens of a text.
         meant: Gives the meaning of a query, or None; without it full text alone is searched.
+        session_id: The session that is going on: the agent knows what was said in it.
+        most_turns: Most messages of the user's other sessions that are shown though nobody has learned from them yet.
     """
     if not says_something(query):
         return Recall()
@@ -119,7 +136,36 @@ def choose(
     shared = _once(_fitting(found, "agent_playbook", meaning))[:top_k]
     kept = _within(_once([*rules, *facts, *shared]), token_budget, count_tokens)
     learnings = tuple(item.learning for item in kept)
-    return Recall(render(learnings), learnings, chosen=tuple(kept))
+    said = _fresh(store, query, user_id, session_id, most_turns, learnings) if user_id and most_turns else []
+    turns = _turns_within(learnings, said, token_budget, count_tokens)
+    return Recall(render(learnings, turns), learnings, chosen=tuple(kept), turns=tuple(turns))
+
+
+def _fresh(
+    store: Store, query: str, user_id: str, session_id: str, most: int, shown: Sequence[Learning]
+) -> list[Interaction]:
+    """What the user said that fits and that nobody has learned from yet, newest first, each thing once."""
+    found = store.fresh_messages(user_id, query, except_session=session_id, limit=_FRESH)
+    best = max((item.coverage for item in found), default=0.0)
+    lines = [line_of(learning) for learning in shown]
+    turns: list[Interaction] = []
+    for item in found:
+        line = one_line(item.message.content)
+        if len(turns) < most and fits(item, best) and not any(same_words(line, other) for other in lines):
+            turns.append(item.message)
+            lines.append(line)
+    return turns
+
+
+def _turns_within(
+    learnings: Sequence[Learning], turns: Sequence[Interaction], budget: int, count_tokens: TokenCounter
+) -> list[Interaction]:
+    """The messages that the learnings leave room for; one that is too long is passed over."""
+    kept: list[Interaction] = []
+    for turn in turns:
+        if count_tokens(render(learnings, [*kept, turn])) <= budget:
+            kept.append(turn)
+    return kept
 
 
 def _queries(query: str, user_id: str, agent_version: str) -> dict[LearningKind, LearningQuery]:
@@ -135,7 +181,7 @@ def _queries(query: str, user_id: str, agent_version: str) -> dict[LearningKind,
     return queries
 
 
-def _standing(store: Learnings, user_id: str, agent_version: str, top_k: int) -> list[Chosen]:
+def _standing(store: Store, user_id: str, agent_version: str, top_k: int) -> list[Chosen]:
     query = LearningQuery(user_id=user_id, agent_version=agent_version, tags=[STANDING], top_k=top_k)
     found = store.get_learnings("user_playbook", query)
     return [Chosen(item, reason="applies to every request") for item in found if isinstance(item, UserPlaybook)]

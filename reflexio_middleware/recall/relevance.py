@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from typing import Any, Final
 
-from reflexio_store.contract import Scored
+from reflexio_store.contract import Fresh, Scored
 
 MIN_COVERAGE: Final = 0.3
 """Share of the question's weight (by rarity of its words) that a learning must cover."""
@@ -47,6 +47,11 @@ def why(found: Scored[Any], best_coverage: float, cosine_floor: float | None) ->
     if found.share >= (MIN_TRIGGER_SHARE if getattr(found.learning, "trigger", None) else MIN_SHARE):
         return f"the question names {found.share:.0%} of its words"
     return ""
+
+
+def fits(found: Fresh, best_coverage: float) -> bool:
+    """Whether a message that nobody has learned from yet is relevant enough: by the floors of a fact."""
+    return found.coverage >= max(MIN_COVERAGE, RELATIVE_COVERAGE * best_coverage) or found.share >= MIN_SHARE
 
 
 def same_words(one: str, other: str) -> bool:

@@ -10,7 +10,7 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from typing import Final
 
-from reflexio_store.models import STANDING, AgentPlaybook, Learning, UserPlaybook, UserProfile
+from reflexio_store.models import STANDING, AgentPlaybook, Interaction, Learning, UserPlaybook, UserProfile
 
 OPEN: Final = "<reflexio_memory>"
 CLOSE: Final = "</reflexio_memory>"
@@ -20,6 +20,7 @@ _HEADINGS: Final = (
     ("r", "Learned with this user:", UserPlaybook),
     ("s", "Learned with all users:", AgentPlaybook),
 )
+_TURNS: Final = "Said recently, not yet learned from:"
 _LINE: Final = 600
 
 TokenCounter = Callable[[str], int]
@@ -53,6 +54,11 @@ def line_of(learning: Learning) -> str:
         text = f"{learning.content} (for requests like: {learning.trigger})"
     else:
         text = learning.content or learning.trigger or ""
+    return one_line(text)
+
+
+def one_line(text: str) -> str:
+    """A text as one line, escaped and at most 600 characters."""
     text = " ".join(text.split())
     text = text if len(text) <= _LINE else text[: _LINE - 1] + "…"
     return text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
@@ -70,13 +76,16 @@ def tags_of(learnings: Sequence[Learning]) -> list[str]:
     return tags
 
 
-def render(learnings: Sequence[Learning]) -> str:
-    """The block for these learnings, in the order given within each kind; ``""`` for none."""
-    if not learnings:
+def render(learnings: Sequence[Learning], turns: Sequence[Interaction] = ()) -> str:
+    """The block for these learnings, in the order given within each kind, and for messages that nobody has learned
+    from yet; ``""`` for none."""
+    if not (learnings or turns):
         return ""
     tagged = list(zip(tags_of(learnings), learnings, strict=True))
     lines = [OPEN, _LEAD]
     for _, heading, kind in _HEADINGS:
         found = [f"- [{tag}] {line_of(learning)}" for tag, learning in tagged if isinstance(learning, kind)]
         lines += [heading, *found] if found else []
+    said = [f"- [t{number}] {one_line(turn.content)}" for number, turn in enumerate(turns, 1)]
+    lines += [_TURNS, *said] if said else []
     return "\n".join([*lines, CLOSE])

@@ -36,6 +36,7 @@ from .terms import (
     Applied,
     Change,
     Finding,
+    Fresh,
     Job,
     JobState,
     Meaning,
@@ -59,6 +60,7 @@ __all__ = [
     "Change",
     "Embeddable",
     "Finding",
+    "Fresh",
     "Histories",
     "Job",
     "JobState",
@@ -406,6 +408,11 @@ class Reads(Protocol):
         requests that count as read here. Empty when nothing is unread."""
         ...
 
+    def fresh_messages(self, user_id: str, query: str, *, except_session: str, limit: int) -> list[Fresh]:
+        """What a user said that some extractor has still to read and that shares words with ``query``, newest first:
+        of the newest ``limit`` such turns of other sessions."""
+        ...
+
     def mark_learned(self, user_id: str, session_id: str, extractor: str, request_ids: Sequence[str]) -> None:
         """Note turns as read."""
         ...
@@ -434,6 +441,16 @@ class Embeddable(Protocol):
     def index_interactions(self, *, user_id: str | None = None, limit: int = 1000) -> int:
         """Make what was said findable before somebody searches, the newest first, at most ``limit`` requests (of one
         user where one is given); how many there were."""
+        ...
+
+    def unindexed(self, *, user_id: str | None = None) -> int:
+        """How many requests (of one user where one is given) cannot be found by a search yet; at most 1,001 are
+        counted."""
+        ...
+
+    def index_backlog(self) -> int:
+        """Of requests that are too many for one search to index, make the newest 200 findable; how many there were: 0
+        where a search would do the rest itself."""
         ...
 
     def unembedded(self, model: str, *, messages: bool = False, limit: int = 64) -> list[Unembedded]:

@@ -4,17 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any, Generic, Literal, NamedTuple, TypeVar
+from typing import Any, Final, Generic, Literal, NamedTuple, TypeVar
 
 from .models import (
     AgentPlaybook,
     Evidence,
+    Interaction,
     Learning,
     LearningKind,
     RequestData,
     UserPlaybook,
     UserProfile,
 )
+
+USER_ROLES: Final = frozenset({"user", "human", "customer", "client"})
+"""Roles, in lower case, of what the user wrote."""
 
 L = TypeVar("L", bound=Learning, covariant=True)
 
@@ -160,6 +164,16 @@ class Unlearned:
     request_id: str
     interactions: int
     forced: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Fresh:
+    """A message of a turn that an extractor has still to read. ``coverage`` is the share (0 to 1) of the query's words
+    that it has (words common in English count half), ``share`` the share of its own words that the query names."""
+
+    message: Interaction
+    coverage: float
+    share: float
 
 
 @dataclass(frozen=True, slots=True)

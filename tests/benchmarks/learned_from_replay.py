@@ -12,8 +12,8 @@ import sys
 from pathlib import Path
 
 import reflexio_middleware as reflexio
-from reflexio_middleware.learning.turns import USER_ROLES
 from reflexio_store.models import LearningQuery, UserPlaybook, UserProfile
+from reflexio_store.terms import USER_ROLES
 
 
 def main() -> None:

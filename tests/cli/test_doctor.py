@@ -10,6 +10,7 @@ import orjson
 import pytest
 
 import reflexio_middleware as reflexio
+from reflexio_middleware.testing import ScriptedError, ScriptedModelServer
 from reflexio_store.homes import open_store
 from reflexio_store.records import InteractionRecord, TurnRecord
 from reflexio_store.sql.dialects.sqlite_driver import driver as sqlite3
@@ -159,3 +160,18 @@ def test_the_llm_extractor_without_a_key_is_a_warning(run: Run, url: str, monkey
     assert any("REFLEXIO_LLM_API_KEY" in message for message in messages)
     with reflexio.ReflexioClient(url, learning="off") as client:
         assert client.settings.extractor == "llm"
+
+
+def test_an_embeddings_endpoint_that_refuses_the_key_is_an_error(
+    run: Run, url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """And one that answers is all right; a missing key is an error, too."""
+    monkeypatch.setenv("REFLEXIO_EMBEDDER", "openai")
+    assert any("embedding_api_key" in message for message in _errors(run("doctor", "--json", "--store", url).json))
+    with ScriptedModelServer() as server:
+        monkeypatch.setenv("REFLEXIO_EMBEDDING_BASE_URL", server.base_url)
+        found = run("doctor", "--json", "--store", url)
+        assert found.code == 0 and "with 256 numbers" in str(found.json["findings"])
+        server.embeddings = ScriptedError(401, "Incorrect API key provided")
+        ran = run("doctor", "--json", "--store", url)
+        assert ran.code == 1 and any("Incorrect API key provided" in message for message in _errors(ran.json))

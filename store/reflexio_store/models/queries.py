@@ -97,11 +97,13 @@ class SearchInteractionRequest(_Window):
 
 
 class InteractionsResponse(Value):
-    """Answer of ``get_interactions`` and ``search_interactions``."""
+    """Answer of ``get_interactions`` and ``search_interactions``. ``degraded`` is *ours*: messages of the user are not
+    indexed yet, so that a search may have left some out."""
 
     success: bool = True
     interactions: list[Interaction] = Field(default_factory=list)
     msg: str | None = None
+    degraded: bool = False
 
 
 class LearningQuery(_Window):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Literal, NoReturn
 
-from reflexio_store.contract import Promoted, Reading, Unlearned, Usage
+from reflexio_store.contract import Fresh, Promoted, Reading, Unlearned, Usage
 from reflexio_store.errors import StoreError
 from reflexio_store.models import GetRequestsRequest
 
@@ -59,6 +59,10 @@ class RemoteReading(RemoteOutcomes):
             StoreError: Always.
         """
         self._refuse(f"hand a session to {', '.join(extractors)}")
+
+    def fresh_messages(self, user_id: str, query: str, *, except_session: str, limit: int) -> list[Fresh]:  # noqa: ARG002
+        """Nothing: the server does not say what it has still to read."""
+        return []
 
     def read_unlearned(
         self,

@@ -6,7 +6,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from typing import Final
 
-from sqlalchemy import Connection, RowMapping, and_, delete, false, select, update
+from sqlalchemy import ColumnElement, Connection, RowMapping, and_, delete, false, func, select, update
 
 from .database import retried
 from .dialects import INDEXES, Dialect
@@ -28,10 +28,7 @@ class Indexing(Part):
 
     def index_interactions(self, *, user_id: str | None = None, limit: int = MOST_AT_ONCE) -> int:
         """Make what was said findable, the newest first, at most ``limit`` requests; how many were indexed."""
-        waiting = REQUEST.c.text_indexed == false()
-        if user_id is not None:
-            waiting = and_(REQUEST.c.user_id == user_id, waiting)
-        newest = select(REQUEST.c.user_id, REQUEST.c.request_id).where(waiting)
+        newest = select(REQUEST.c.user_id, REQUEST.c.request_id).where(_waiting(user_id))
         newest = newest.order_by(REQUEST.c.created_at_us.desc(), REQUEST.c.request_id.desc()).limit(limit)
         by_user: dict[str, list[str]] = defaultdict(list)
         with self._database.read() as connection:
@@ -42,11 +39,26 @@ class Indexing(Part):
                 self._index(name, part)
         return sum(map(len, by_user.values()))
 
+    def unindexed(self, *, user_id: str | None = None) -> int:
+        """How many requests have no documents yet; at most 1,001 are counted."""
+        some = select(REQUEST.c.request_id).where(_waiting(user_id)).limit(MOST_AT_ONCE + 1).subquery()
+        with self._database.read() as connection:
+            return connection.execute(select(func.count()).select_from(some)).scalar_one()
+
+    def index_backlog(self) -> int:
+        """Index a few requests of a backlog that no search could index at once; see the contract."""
+        return self.index_interactions(limit=REQUESTS_AT_ONCE) if self.unindexed() > MOST_AT_ONCE else 0
+
     @retried
     def _index(self, user_id: str, request_ids: Sequence[str]) -> None:
         with self._database.write() as connection:
             self._database.dialect.hold(connection, [user_id])
             index_requests(connection, self._database.dialect, user_id, request_ids)
+
+
+def _waiting(user_id: str | None) -> ColumnElement[bool]:
+    waiting = REQUEST.c.text_indexed == false()
+    return waiting if user_id is None else and_(REQUEST.c.user_id == user_id, waiting)
 
 
 def interaction_scope(user_id: str) -> str:

@@ -4,20 +4,26 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
+from typing import Any, Final
 
-from sqlalchemy import ColumnElement, Connection, and_, delete, func, literal, select, tuple_, update
+from sqlalchemy import ColumnElement, Connection, Row, and_, delete, func, literal, select, tuple_, update
 
-from reflexio_store.contract import Reading, Unlearned
+from reflexio_store.contract import Fresh, Reading, Unlearned
 from reflexio_store.moving import JobRecord
+from reflexio_store.terms import USER_ROLES
 
 from .database import retried
 from .dialects import Dialect
 from .jobs import LEARN, make_due
 from .listing import request_data
 from .part import Part, chunks
+from .rows import interaction_value
 from .tables import INTERACTION, REQUEST, UNLEARNED
+from .words import common_words, query_words
 
-_u, _r = UNLEARNED.c, REQUEST.c
+_u, _r, _i = UNLEARNED.c, REQUEST.c, INTERACTION.c
+_COMMON: Final = 0.5  # what a word that is common in English weighs, as among learnings
+_MOST_CHARACTERS: Final = 2_000  # of a message that are compared
 _Place = tuple[int, str]
 """Where a request stands in its session: microseconds, then its id."""
 
@@ -65,6 +71,26 @@ class Unread(Part):
         requests.sort(key=lambda data: order[data.request.request_id])
         return Reading(requests, frozenset(name for _, name in new), more=len(new) < len(unread))
 
+    def fresh_messages(self, user_id: str, query: str, *, except_session: str, limit: int) -> list[Fresh]:
+        """What a user said that is still unread and shares words with a query; see the contract.
+
+        The words are compared here, not in the index, so that a recall never waits for indexing.
+        """
+        asked = query_words(query)
+        if not asked:
+            return []
+        with self._database.read() as connection:
+            rows = _said_unread(connection, user_id, except_session, limit)
+        weights = {word: _COMMON if word in common_words() else 1.0 for word in asked}
+        found = []
+        for row in rows:
+            said = set(query_words(row.content[:_MOST_CHARACTERS]))
+            shared = said & weights.keys()
+            if shared:
+                coverage = sum(map(weights.__getitem__, shared)) / sum(weights.values())
+                found.append(Fresh(interaction_value(row), coverage, len(shared) / len(said)))
+        return found
+
     @retried
     def mark_learned(self, user_id: str, session_id: str, extractor: str, request_ids: Sequence[str]) -> None:
         """Note turns as read."""
@@ -92,8 +118,7 @@ class Unread(Part):
 
 def leave_unread(connection: Connection, dialect: Dialect, jobs: Iterable[JobRecord]) -> None:
     """Let the sessions that open jobs learn from be unread as a whole: which turns were read did not move with them."""
-    i = INTERACTION.c
-    size = select(func.count()).where(i.user_id == _r.user_id, i.request_id == _r.request_id).scalar_subquery()
+    size = select(func.count()).where(_i.user_id == _r.user_id, _i.request_id == _r.request_id).scalar_subquery()
     for job in jobs:
         learns, _, extractor = job.kind.partition(".")
         if learns != LEARN or job.state == "done":
@@ -122,6 +147,19 @@ def _unread(connection: Connection, user_id: str, session_id: str, extractor: st
     mine = and_(_of(user_id, session_id), _u.extractor == extractor)
     found = connection.execute(select(_r.created_at_us, _r.request_id).join(UNLEARNED, same).where(mine))
     return {(at_us, name) for at_us, name in found if name not in skip}
+
+
+def _said_unread(connection: Connection, user_id: str, except_session: str, limit: int) -> Sequence[Row[Any]]:
+    """What the user said in the newest unread turns of other sessions, newest first."""
+    same = and_(_r.user_id == _u.user_id, _r.request_id == _u.request_id)
+    theirs = and_(_u.user_id == user_id, _u.session_id != except_session)
+    order = (_r.created_at_us.desc(), _r.request_id.desc())
+    turns = select(_r.created_at_us, _r.request_id).join(UNLEARNED, same).where(theirs).distinct()
+    newest = turns.order_by(*order).limit(limit).subquery()
+    here = and_(_i.user_id == user_id, _i.request_id == newest.c.request_id)
+    said = select(INTERACTION).join(newest, here).where(func.lower(_i.role).in_(USER_ROLES))
+    latest = (newest.c.created_at_us.desc(), newest.c.request_id.desc(), _i.seq.desc())
+    return connection.execute(said.order_by(*latest)).all()
 
 
 def _places(connection: Connection, which: ColumnElement[bool], limit: int, *, newest: bool = False) -> list[_Place]:

@@ -185,3 +185,33 @@ class TestMoving:
                 (one.extractor, one.interactions) for name in ("s1", "s2") for one in other.unlearned("ada", name)
             ]
         assert sorted(unread) == [("", 2), ("llm", 2)]
+
+
+class TestFreshMessages:
+    def test_what_is_unread_of_other_sessions_is_found_by_its_words(self, store: Store, turn: MakeTurn) -> None:
+        """Newest first, of this user alone, only what the user said; gone as soon as it is read."""
+        store.add_turns(
+            [
+                turn("the red train leaves", "the train, I see", at=10, request_id="r1", session_id="s1"),
+                turn("trains are late", "so they are", at=30, request_id="r2", session_id="s2"),
+                turn("the train is here", "good", at=40, request_id="r3", session_id="here"),
+                turn("a train of mine", "yes", at=50, user_id="bob"),
+            ]
+        )
+
+        def found() -> list[str]:
+            fresh = store.fresh_messages("ada", "red trains", except_session="here", limit=10)
+            return [item.message.content for item in fresh]
+
+        assert found() == ["trains are late", "the red train leaves"]
+        best = store.fresh_messages("ada", "red trains", except_session="here", limit=10)[1]
+        assert (best.coverage, round(best.share, 2)) == (1.0, 0.67)
+        assert len(store.fresh_messages("ada", "train", except_session="", limit=1)) == 1
+        assert store.fresh_messages("ada", "?!", except_session="", limit=1) == []
+        store.hand_over("ada", "s2", ["statements", "llm"])
+        assert found() == ["trains are late", "the red train leaves"]
+        for extractor in ("statements", "llm"):
+            store.mark_learned("ada", "s2", extractor, ["r2"])
+        assert found() == ["the red train leaves"]
+        store.delete_user("ada")
+        assert found() == []
