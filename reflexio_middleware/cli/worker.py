@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from reflexio_middleware.cli.failing import BAD_INPUT, CommandError
 from reflexio_middleware.cli.options import Store, chosen_store
 from reflexio_middleware.cli.screen import many
 
@@ -33,9 +34,11 @@ def worker(
     from reflexio_middleware.learning.service import WorkerService
     from reflexio_middleware.learning.setup import readers_of, steps_of
     from reflexio_middleware.settings import read_settings
-    from reflexio_store.homes import open_store
+    from reflexio_store.homes import is_server, open_store
 
     settings = read_settings(store=chosen_store(context, store))
+    if is_server(settings.store):
+        raise CommandError("a Reflexio server learns itself; name a store that is a database with --store", BAD_INPUT)
     readers = readers_of(settings.extractors, settings)
     try:
         with closing(open_store(settings.store)) as home:
