@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from typing import Final
 
@@ -25,7 +24,7 @@ class OpenAIEmbedder:
     Args:
         model: The name of the model at the endpoint.
         base_url: The endpoint, e.g. ``http://localhost:11434/v1``; None for OpenAI's own (or ``OPENAI_BASE_URL``).
-        api_key: The key; None takes ``OPENAI_API_KEY``, or for a ``base_url`` of yours without one, a placeholder.
+        api_key: The key; None takes ``OPENAI_API_KEY``, or with a ``base_url`` a placeholder: that key is for OpenAI.
         timeout: Seconds that one call may take.
         dimension: Numbers of a vector, for models that let one choose; None: as many as the model has.
         query_prefix: What such models as E5 want before a query (``"query: "``).
@@ -46,7 +45,7 @@ class OpenAIEmbedder:
         query_prefix: str = "",
         document_prefix: str = "",
     ) -> None:
-        key = api_key or os.environ.get("OPENAI_API_KEY") or ("unused" if base_url else None)
+        key = api_key or ("none" if base_url else None)
         self._client = openai.OpenAI(base_url=base_url, api_key=key, timeout=timeout, max_retries=1)
         self._model = model
         self._dimension = dimension
