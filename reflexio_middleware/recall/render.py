@@ -6,6 +6,7 @@ learning can close the block. The block is data about the user, not authority ov
 
 from __future__ import annotations
 
+import unicodedata
 from collections import Counter
 from collections.abc import Callable, Sequence
 from typing import Final
@@ -22,6 +23,7 @@ _HEADINGS: Final = (
 )
 _TURNS: Final = "Said recently, not yet learned from:"
 _LINE: Final = 600
+_JOINERS: Final = "\u200c\u200d"
 
 TokenCounter = Callable[[str], int]
 
@@ -60,8 +62,19 @@ def line_of(learning: Learning) -> str:
 def one_line(text: str) -> str:
     """A text as one line, escaped and at most 600 characters."""
     text = " ".join(text.split())
+    if not text.isprintable():
+        text = " ".join("".join(map(_visible, text)).split())
     text = text if len(text) <= _LINE else text[: _LINE - 1] + "…"
     return text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
+
+
+def _visible(char: str) -> str:
+    """``char``, or nothing for one that no reader sees and a model reads (overrides of direction, tag characters, zero
+    widths), or a space for a control character. Joiners stay: they are part of emoji and of many scripts."""
+    category = unicodedata.category(char)
+    if category == "Cf" and char not in _JOINERS:
+        return ""
+    return " " if category == "Cc" else char
 
 
 def tags_of(learnings: Sequence[Learning]) -> list[str]:

@@ -121,6 +121,14 @@ def test_no_learning_can_close_the_block(contents: list[str]) -> None:
     assert "<|" not in block
 
 
+def test_no_learning_says_what_only_a_model_reads() -> None:
+    """Overrides of direction, tag characters, zero widths and control characters go; words, emoji and scripts stay."""
+    hidden = "Likes\u202e tea\u2066\u200b \U000e0041\U000e0042\x1b[31m\ufeff"
+    kept = "家族 👨\u200d👩\u200d👧 क्\u200dष"
+    lines = render([UserProfile(user_id="u", content=content) for content in (hidden, kept)]).splitlines()
+    assert lines[3:5] == ["- [p1] Likes tea [31m", f"- [p2] {kept}"]
+
+
 @settings(max_examples=25, deadline=None)
 @given(st.integers(0, 300))
 def test_the_budget_is_kept(budget: int) -> None:
