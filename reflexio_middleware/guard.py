@@ -14,6 +14,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from types import TracebackType
 
+from reflexio_store.errors import StoreUnavailableError
 from reflexio_store.forking import protect
 
 log = logging.getLogger("reflexio_middleware")
@@ -68,12 +69,13 @@ class guard:  # noqa: N801 - reads as a statement: `with guard("capture"):`
         count("internal_errors")
         if _strict:
             return False
+        away = isinstance(error, StoreUnavailableError)  # no fault of ours: its message says all
         warn(
             f"internal:{self._what}",
             "reflexio: %s failed (%s); the agent goes on",
             self._what,
-            type(error).__name__,
-            exc_info=True,
+            error if away else type(error).__name__,
+            exc_info=not away,
         )
         return True
 

@@ -15,6 +15,7 @@ from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanE
 
 from reflexio_middleware import ReflexioClient, capture, session
 from reflexio_middleware.guard import counters, guard, raise_internal_errors
+from reflexio_store.errors import StoreUnavailableError
 
 
 @pytest.fixture(scope="module")
@@ -45,6 +46,15 @@ def test_recall_and_learning_join_the_hosts_traces(client: ReflexioClient, spans
     assert learning.attributes is not None
     assert dict(learning.attributes)["reflexio.profiles_added"] == 1
     assert "seat" not in recall.to_json() + learning.to_json()
+
+
+def test_a_store_that_is_away_is_one_line_of_log(caplog: pytest.LogCaptureFixture) -> None:
+    """It says what is away; a traceback is for faults of ours."""
+    with raise_internal_errors(False), guard("asking a store that is away"):
+        raise StoreUnavailableError("http://127.0.0.1:9: no connection")
+    [line] = caplog.records
+    assert "no connection" in line.message
+    assert not line.exc_info
 
 
 def test_without_tracing_nothing_is_imported(tmp_path: Path) -> None:
