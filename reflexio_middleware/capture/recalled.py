@@ -8,6 +8,7 @@ from typing import Any, Final, ParamSpec, Protocol, TypeVar, cast
 from reflexio_middleware.capture.arguments import InputReader
 from reflexio_middleware.capture.turn import current_turn
 from reflexio_middleware.guard import guard
+from reflexio_middleware.scope import current_session
 from reflexio_middleware.wrapping import supplied
 
 P = ParamSpec("P")
@@ -69,7 +70,8 @@ def with_recall(fn: Callable[P, R], reader: InputReader, parameter: bool | str) 
 
 def _recaller() -> Recaller:
     turn = current_turn()
-    client = turn.scope.client if turn is not None else None
+    scope = turn.scope if turn is not None else current_session()
+    client = scope.client if scope is not None else None
     if client is None and _default_recaller is not None:
         return _default_recaller()
     recaller: Any = getattr(client, "sync", client)

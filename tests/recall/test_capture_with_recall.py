@@ -133,3 +133,17 @@ def test_a_parameter_that_is_not_there_is_an_error_at_once() -> None:
         @capture(recall=True)
         def agent(question: str) -> str:
             return question
+
+
+def test_with_capture_off_the_sessions_client_recalls(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Not the default one, which would open another home."""
+
+    @capture(recall=True)
+    def agent(question: str, memory: str = "") -> str:
+        return memory
+
+    monkeypatch.setenv("REFLEXIO_CAPTURE", "off")
+    with ReflexioClient("sqlite://", recall_timeout=5.0) as other:
+        other.add_user_profile([{"user_id": "ann", "content": "Loves peanuts in curry."}])
+        with session("s2", client=other):
+            assert "Loves peanuts" in agent(QUESTION)
