@@ -145,6 +145,7 @@ class AsyncReflexioClient:
     mark_session_outcome = _awaited(ReflexioClient.mark_session_outcome)
     get_session_outcomes = _awaited(ReflexioClient.get_session_outcomes)
     get_learning_use = _awaited(ReflexioClient.get_learning_use)
+    experiment_of = _awaited(ReflexioClient.experiment_of)
     explain = _awaited(ReflexioClient.explain)
     retrieval_experiment_report = _awaited(ReflexioClient.retrieval_experiment_report)
     whoami = _awaited(ReflexioClient.whoami)

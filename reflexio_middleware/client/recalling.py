@@ -195,6 +195,14 @@ class RecallApi(Core):
             return inject_block(messages, found.text, placement)
         return messages  # type: ignore[return-value]  # what cannot be read is handed back as it is
 
+    def experiment_of(self, user_id: str) -> tuple[str, str] | None:
+        """The retrieval experiment that runs, and the arm of a user: ``"treatment"`` or ``"holdout"``; None: neither.
+
+        What is shown to a user of the holdout must be nothing, on whatever way it would come.
+        """
+        name = self.settings.retrieval_experiment
+        return (name, arm_of(name, user_id, self.settings.retrieval_holdout)) if name and user_id else None
+
     def _limit(self, timeout: float | None) -> float:
         """Seconds for a recall. The first of a client, which has everything to load, is given a second unless told."""
         if timeout is not None:
@@ -238,8 +246,7 @@ class RecallApi(Core):
             turns=0 if hold and session else settings.recall_turns if turns is None else turns,
             hold=hold and bool(session),
         )
-        name = settings.retrieval_experiment
-        return question, (name, arm_of(name, user, settings.retrieval_holdout)) if name and user else None
+        return question, self.experiment_of(user)
 
     def _instead(self, experiment: tuple[str, str] | None) -> Recall | None:
         """The empty recall that there is where nothing is asked, with its reason; None: ask."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -10,6 +11,7 @@ from langchain.agents import create_agent
 
 import reflexio_middleware as reflexio
 from reflexio_integrations.langchain import ReflexioRetriever, ReflexioSearchTool
+from reflexio_middleware import AsyncReflexioClient, ReflexioClient
 from reflexio_middleware.guard import raise_internal_errors
 from tests.langchain.conftest import Memory
 from tests.langchain.scripted import ScriptedModel, call
@@ -78,3 +80,33 @@ def test_the_tool_works_async_and_says_when_there_is_nothing(tea: Memory) -> Non
     tool = ReflexioSearchTool(client=tea.client, user_id="ann")
     assert "Offer milk with tea" in asyncio.run(tool.ainvoke("milk"))
     assert asyncio.run(tool.ainvoke("quantum chromodynamics")) == "Nothing about this is remembered."
+
+
+def test_a_user_who_opted_out_is_found_nothing_personal(tea: Memory) -> None:
+    """By the tool and the retriever as by every recall; what all users share is found."""
+    tea.client.opt_out("ann")
+    found = ReflexioRetriever(client=tea.client, user_id="ann").invoke("tea")
+    assert [item.page_content for item in found] == ["Offer milk with tea"]
+    assert "Boil" not in ReflexioSearchTool(client=tea.client, user_id="ann").invoke("tea")
+
+
+def test_a_user_of_the_holdout_is_found_nothing(tmp_path: Path) -> None:
+    """Else an agent with the tool would have recall all the same, and the comparison would show nothing."""
+    home = f"sqlite:///{tmp_path / 'held.db'}"
+    with ReflexioClient(home, retrieval_experiment="x", retrieval_holdout=1.0) as client:
+        client.add_user_profile([{"user_id": "ann", "content": "Likes tea"}])
+        with reflexio.session("s", user_id="ann", client=client), reflexio.turn() as made:
+            made.user("tea?")
+            assert ReflexioSearchTool(client=client).invoke("tea") == "Nothing about this is remembered."
+            made.assistant("no")
+        client.flush()
+        request = client.get_requests(user_id="ann").sessions[0].requests[0].request
+        assert request.retrieval_experiment_arm == "holdout"
+
+
+def test_the_memory_of_an_async_client_is_found(tea: Memory) -> None:
+    """As the session's client, or as one that is given."""
+    shared = AsyncReflexioClient(client=tea.client)
+    assert len(ReflexioRetriever(client=shared, user_id="ann").invoke("tea")) == 5
+    with reflexio.session("s", user_id="ann", client=shared):
+        assert len(ReflexioRetriever().invoke("tea")) == 5

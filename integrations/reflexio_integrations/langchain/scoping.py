@@ -17,15 +17,14 @@ _SESSION_KEYS = ("session_id", "thread_id", "conversation_id")
 
 def client_or_current(client: ReflexioClient | None) -> ReflexioClient:
     """``client``, else the scope's, else the process's default one."""
-    if client is not None:
-        return client
     scope = current_session()
-    if scope is not None and scope.client is not None:
-        found: ReflexioClient = scope.client
-        return found
-    from reflexio_middleware import default_client
+    given = client or (scope.client if scope is not None else None)
+    if given is None:
+        from reflexio_middleware import default_client
 
-    return default_client()
+        return default_client()
+    found: ReflexioClient = getattr(given, "sync", given)  # an AsyncReflexioClient has one inside
+    return found
 
 
 def scope_for(

@@ -10,7 +10,7 @@ from reflexio_middleware.guard import guard
 from reflexio_middleware.recall.render import id_of, kind_of
 from reflexio_store.models import Learning
 
-from .recalling import Recalling
+from .recalling import Recalling, Where
 from .scoping import client_or_current
 
 if TYPE_CHECKING:
@@ -30,20 +30,27 @@ def find(
     """The learnings that match ``query``: the best of each kind in turn, so that no kind hides another.
 
     ``user_id`` and ``agent_version`` None: those of the run, its turn or the scope. What is found is noted on the turn.
+    As in a recall, nothing is found for a user of a holdout, and nothing personal for one who opted out.
     """
     with guard("searching the memory"):
         if not query.strip() or k < 1:
             return []
         where = Recalling(client, user_id, agent_version).where(run_id, metadata)
-        answer = client_or_current(client).search(
-            query,
-            user_id=where.user_id,
-            agent_version=where.agent_version,
-            top_k=min(k, 100),
-        )
-        in_turn = zip_longest(answer.user_playbooks, answer.profiles, answer.agent_playbooks)
-        found = [item for item in chain.from_iterable(in_turn) if item is not None][:k]
+        memory = client_or_current(client)
+        experiment = memory.experiment_of(where.user_id or "")
+        held_out = experiment is not None and experiment[1] == "holdout"
+        found = [] if held_out else _found(memory, query, where, k)
         if where.turn is not None:
-            where.turn.retrieved([{"kind": kind_of(item), "learning_id": id_of(item)} for item in found])
+            noted = [{"kind": kind_of(item), "learning_id": id_of(item)} for item in found]
+            where.turn.retrieved(noted, experiment=experiment)
         return found
     return []
+
+
+def _found(memory: ReflexioClient, query: str, where: Where, k: int) -> list[Learning]:
+    user_id = where.user_id
+    if user_id is not None and memory.opted_out(user_id):
+        user_id = None
+    answer = memory.search(query, user_id=user_id, agent_version=where.agent_version, top_k=min(k, 100))
+    in_turn = zip_longest(answer.user_playbooks, answer.profiles, answer.agent_playbooks)
+    return [item for item in chain.from_iterable(in_turn) if item is not None][:k]
