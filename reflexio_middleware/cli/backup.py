@@ -32,7 +32,9 @@ def backup(
         raise CommandError(f"there is no folder {to.absolute().parent}: make it, or name another file", BAD_INPUT)
     with stored(chosen_store(context, store)) as client:
         if client.store.kind != "sqlite" or client.store.url == "sqlite://":
-            raise CommandError("only a SQLite file is copied like this; PostgreSQL has pg_dump", BAD_INPUT)
+            raise CommandError(
+                "only a SQLite file is copied like this; PostgreSQL has pg_dump, and `export` reads any home", BAD_INPUT
+            )
         place = parse_sqlite_url(client.store.url)
         if place.path is not None and to.exists() and to.samefile(place.path):
             raise CommandError(f"{to} is the store itself: name another file", BAD_INPUT)
