@@ -121,6 +121,24 @@ def test_waiting_for_the_response_reports_what_was_learned(client: ReflexioClien
     assert any("window seat" in fact for fact in facts)
 
 
+def test_waiting_for_the_response_waits_until_it_is_stored(tmp_path: Path) -> None:
+    """Also where nothing is learned; the answer says which it is."""
+    with ReflexioClient(f"sqlite:///{tmp_path / 'm.db'}", learning="off") as client:
+        answer = client.publish_interaction(user_id="u", session_id="s", interactions=HELLO)
+        assert answer.message.startswith("Accepted")
+        answer = client.publish_interaction(user_id="u", session_id="s", interactions=HELLO, wait_for_response=True)
+        assert (answer.message, client.stats()["pending"]) == ("Stored", 0)
+
+
+def test_what_waits_for_a_home_that_is_away_is_not_called_stored(tmp_path: Path) -> None:
+    """It is accepted, and safe: publishing it again is not asked for."""
+    away = "http://127.0.0.1:9"
+    with ReflexioClient(url_endpoint=away, spool_dir=tmp_path, flush_timeout=0.1) as client:
+        answer = client.publish_interaction(user_id="u", session_id="s", interactions=HELLO, wait_for_response=True)
+        assert (answer.success, answer.learning_reason) == (True, "wait_timeout")
+        assert answer.message.startswith("Accepted")
+
+
 def test_evaluation_only_is_kept_and_never_learned_from(client: ReflexioClient) -> None:
     """It is in the record, and only there."""
     client.publish_interaction(

@@ -93,7 +93,9 @@ class RequestsApi(Core):
                 "The request was not stored: the spool is full, not writable, or the client is closed. See stats() and "
                 "`reflexio-middleware doctor`."
             )
-        return self._answer(turn, warnings, "Stored", wait=wait_for_response)
+        stored = wait_for_response and not self._delivery.flush(self.settings.flush_timeout)
+        message = "Stored" if stored else "Accepted: it waits to be stored"
+        return self._answer(turn, warnings, message, wait=wait_for_response, stored=stored)
 
     def _stored(self, request_id: str) -> bool:
         """Whether the home has it; where it cannot be asked, it keeps each id once all the same."""
@@ -103,11 +105,13 @@ class RequestsApi(Core):
             return False
 
     def _answer(
-        self, turn: TurnRecord, warnings: list[str], message: str, *, wait: bool = False
+        self, turn: TurnRecord, warnings: list[str], message: str, *, wait: bool = False, stored: bool = False
     ) -> PublishUserInteractionResponse:
         answer: dict[str, Any] = {"learning_status": "deferred", "learning_reason": "queued"}
         if self.settings.learning == "off" or "evaluation_only" in turn.options:
             answer = {"learning_status": "not_tracked", "learning_reason": "not_applicable"}
+        elif wait and not stored:
+            answer["learning_reason"] = "wait_timeout"
         elif wait and self._worker is not None:
             answer = self._wait_for_learning(turn)
         elif wait and self.store.learns_itself:
