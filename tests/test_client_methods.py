@@ -177,6 +177,8 @@ def test_a_user_is_given_all_that_is_held_on_them(client: ReflexioClient, tmp_pa
     assert stat.S_IMODE(file.stat().st_mode) == 0o600
     with pytest.raises(FileExistsError):
         client.export_user("ann", file)
+    with pytest.raises(FileNotFoundError, match="there is no folder"):
+        client.export_user("ann", tmp_path / "missing" / "ann.jsonl")
     with pytest.raises(InvalidInputError, match="user_id"):
         client.export_user(" ", tmp_path / "x")
 

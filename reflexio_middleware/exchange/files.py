@@ -19,6 +19,8 @@ def whole_file(file: str | os.PathLike[str], *, replace: bool = False) -> Iterat
         OSError: The folder is not there or not writable.
     """
     path = Path(file).absolute()
+    if not path.parent.is_dir():
+        raise FileNotFoundError(f"there is no folder {path.parent}: make it, or name another file")
     if not replace and path.exists():
         raise FileExistsError(f"{path} is there already: name another file")
     with tempfile.NamedTemporaryFile(dir=path.parent, prefix=f".{path.name}.", delete=False) as made:
