@@ -54,10 +54,7 @@ def _writable(file: str) -> Iterator[BinaryIO]:
         return
     from reflexio_middleware.exchange.files import whole_file
 
-    path = Path(file).absolute()
-    if not path.parent.is_dir():
-        raise CommandError(f"there is no folder {path.parent}: make it, or name another file", BAD_INPUT)
-    with whole_file(path, replace=True) as lines:  # whether it may be replaced was asked before
+    with whole_file(file, replace=True) as lines:  # whether it may be replaced was asked before
         yield lines
 
 
