@@ -12,6 +12,7 @@ import weakref
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from types import NoneType
 from typing import Any, Final, NoReturn, Self, TypeVar, cast
 
 from pydantic import BaseModel, ValidationError
@@ -104,7 +105,7 @@ class Core:
             store=home, api_key=api_key, extractor=named, embedder=model, **settings
         )
         self._extractors: Sequence[Extractor | str] = given or self.settings.extractors
-        learns_here = self._check_learner(given) and self.settings.learning == "thread"
+        learns_here = self._is_ours(given, embedder) and self.settings.learning == "thread"
         self._count_tokens = count_tokens
         self._opening = threading.Lock()
         self._resting = False
@@ -139,13 +140,17 @@ class Core:
         protect(self)
         _close_with_child(self)
 
-    def _check_learner(self, extractors: Sequence[object]) -> bool:
-        """Whether this process may learn: a server does that itself, and two would learn the same twice."""
+    def _is_ours(self, extractors: Sequence[object], embedder: object) -> bool:
+        """Whether this process may learn. A server does that and embeds itself: two would learn the same twice."""
         if not is_server(self.settings.store):
             return True
+        problems = []
         if extractors or "extractor" in self.settings.model_fields_set:
-            problem = ("extractor", "a Reflexio server learns itself: leave it out, or name a home that is a database")
-            raise InvalidInputError("The client cannot be made", [problem])
+            problems.append(("extractor", "a Reflexio server learns itself: leave it out, or name a database"))
+        if self.settings.embedder != "none" or not isinstance(embedder, (str, NoneType)):
+            problems.append(("embedder", "a Reflexio server embeds itself: leave it out, or name a database"))
+        if problems:
+            raise InvalidInputError("The client cannot be made", problems)
         return False
 
     def _new_embedding(self, embedder: Embedder | None) -> BackgroundEmbedding | None:
