@@ -282,7 +282,7 @@ def test_the_async_client_has_every_method_of_the_client() -> None:
     """No method is missing in the twin."""
     ours = {name for name in dir(ReflexioClient) if not name.startswith("_")}
     only_sync = {
-        "recall_async", "inject_async", "is_closed", "store", "before_fork", "after_fork",
+        "is_closed", "store", "before_fork", "after_fork",
     }  # fmt: skip
     assert ours - only_sync <= set(dir(AsyncReflexioClient))
 

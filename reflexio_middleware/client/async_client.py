@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 from collections.abc import Callable, Coroutine
 from typing import Any, Concatenate, ParamSpec, Self, TypeVar
 
@@ -25,6 +26,18 @@ def _awaited(
 
 def _shared(client: AsyncReflexioClient) -> ReflexioClient:
     return client.sync
+
+
+def _on_loop(
+    method: Callable[Concatenate[ReflexioClient, P], Coroutine[Any, Any, R]],
+) -> Callable[Concatenate[AsyncReflexioClient, P], Coroutine[Any, Any, R]]:
+    """``method``, which does not block the event loop, of the client inside."""
+
+    @functools.wraps(method)
+    async def twin(self: AsyncReflexioClient, /, *args: P.args, **kwargs: P.kwargs) -> R:
+        return await method(self.sync, *args, **kwargs)
+
+    return twin
 
 
 class AsyncReflexioClient:
@@ -154,10 +167,5 @@ class AsyncReflexioClient:
     update_config = _awaited(ReflexioClient.update_config)
     flush = _awaited(ReflexioClient.flush)
 
-    async def recall(self, *args: Any, **kwargs: Any) -> Any:
-        """See :meth:`ReflexioClient.recall`."""
-        return await self.sync.recall_async(*args, **kwargs)
-
-    async def inject(self, *args: Any, **kwargs: Any) -> list[Any]:
-        """See :meth:`ReflexioClient.inject`."""
-        return await self.sync.inject_async(*args, **kwargs)
+    recall = recall_async = _on_loop(ReflexioClient.recall_async)
+    inject = inject_async = _on_loop(ReflexioClient.inject_async)
