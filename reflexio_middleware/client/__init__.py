@@ -55,9 +55,9 @@ class ReflexioClient(
     process, while it is open, is the one that captured turns go to (see :func:`default_client`).
 
     Args:
-        store: URL of the home: ``sqlite:///memory.db``, ``sqlite://`` for one in memory, or the address of a Reflexio
-            server (``https://host``). None: the setting ``REFLEXIO_STORE``, else ``REFLEXIO_URL``, else a SQLite file
-            in the user's data folder.
+        store: URL of the home: ``sqlite:///memory.db``, ``sqlite://`` for one in memory,
+            ``postgresql://user@host/database``, or the address of a Reflexio server (``https://host``). None: the
+            setting ``REFLEXIO_STORE``, else ``REFLEXIO_URL``, else a SQLite file in the user's data folder.
         url_endpoint: The address of a Reflexio server, by the name that the public client has for it.
         api_key: The server's key; None: the setting ``REFLEXIO_API_KEY``.
         extractor: What learns: ``"statements"`` (no model), ``"llm"``, an :class:`Extractor` of your own, or several
@@ -70,7 +70,9 @@ class ReflexioClient(
 
     Raises:
         StoreURLError: The URL is unusable.
-        StoreError: The home cannot be opened: folder not writable, damaged file, newer schema.
+        StoreError: The home cannot be opened: folder not writable, damaged file, newer schema, database away. (A
+            server is not asked before it is needed.)
+        MissingExtraError: What was asked for needs a package that is not installed; it names the command.
         InvalidInputError: A setting is unusable.
     """
 

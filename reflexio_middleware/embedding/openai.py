@@ -25,7 +25,7 @@ class OpenAIEmbedder:
     Args:
         model: The name of the model at the endpoint.
         base_url: The endpoint, e.g. ``http://localhost:11434/v1``; None for OpenAI's own (or ``OPENAI_BASE_URL``).
-        api_key: The key; None takes ``OPENAI_API_KEY``, or for a ``base_url`` of yours without one, a placeholder.
+        api_key: The key; None takes ``OPENAI_API_KEY``, or with a ``base_url`` a placeholder: that key is for OpenAI.
         timeout: Seconds that one call may take.
         dimension: Numbers of a vector, for models that let one choose; None: as many as the model has.
         query_prefix: What such models as E5 want before a query (``"query: "``).
@@ -49,7 +49,7 @@ class OpenAIEmbedder:
         query_prefix: str = "",
         document_prefix: str = "",
     ) -> None:
-        key = api_key or os.environ.get("OPENAI_API_KEY") or ("unused" if base_url else None)
+        key = api_key or ("unused" if base_url else os.environ.get("OPENAI_API_KEY"))
         if key is None and not os.environ.get("OPENAI_BASE_URL"):
             problem = ("embedding_api_key", "is missing: give it (or OPENAI_API_KEY), or embedding_base_url")
             raise InvalidInputError("Embeddings from an endpoint cannot be had", [problem])

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from importlib.resources import files
 from typing import Any, Final
@@ -38,7 +37,7 @@ class LLMExtractor:
     Args:
         model: The name of the model at the endpoint.
         base_url: The endpoint, e.g. ``http://localhost:11434/v1``; None for OpenAI's own (or ``OPENAI_BASE_URL``).
-        api_key: The key; None takes ``OPENAI_API_KEY``, or for a ``base_url`` of yours without one, a placeholder.
+        api_key: The key; None takes ``OPENAI_API_KEY``, or with a ``base_url`` a placeholder: that key is for OpenAI.
         timeout: Seconds that one call may take.
         max_retries: How often a call that timed out, was limited or met a server error is repeated.
         max_tokens: Most tokens of a session in one call (estimated); a longer one is read in overlapping parts, and a
@@ -181,8 +180,9 @@ class _TooLongError(Exception):
 
 
 def _key(base_url: str | None, api_key: str | None) -> str | None:
-    """The key to use: a local server of one's own rarely wants one, but the client insists on some text."""
-    return api_key or os.environ.get("OPENAI_API_KEY") or ("none" if base_url else None)
+    """The key to use: a local server of one's own rarely wants one, but the client insists on some text, and without
+    takes the one of ``OPENAI_API_KEY``, which goes to OpenAI only."""
+    return api_key or ("none" if base_url else None)
 
 
 def _refuses_form(error: openai.APIStatusError) -> bool:
