@@ -38,7 +38,7 @@ def worker(
 
     settings = read_settings(store=chosen_store(context, store))
     if is_server(settings.store):
-        raise CommandError("a Reflexio server learns itself; name a store that is a database with --store", BAD_INPUT)
+        raise CommandError("a Reflexio server learns itself: name a home that is a database", BAD_INPUT)
     readers = readers_of(settings.extractors, settings)
     try:
         with closing(open_store(settings.store)) as home:

@@ -49,11 +49,11 @@ class OpenAIEmbedder:
         query_prefix: str = "",
         document_prefix: str = "",
     ) -> None:
-        if not (api_key or base_url or os.environ.get("OPENAI_API_KEY") or os.environ.get("OPENAI_BASE_URL")):
+        key = api_key or ("unused" if base_url else os.environ.get("OPENAI_API_KEY"))
+        if key is None and not os.environ.get("OPENAI_BASE_URL"):
             problem = ("embedding_api_key", "is missing: give it (or OPENAI_API_KEY), or embedding_base_url")
             raise InvalidInputError("Embeddings from an endpoint cannot be had", [problem])
-        key = api_key or (None if base_url is None and "OPENAI_API_KEY" in os.environ else "unused")
-        self._client = openai.OpenAI(base_url=base_url, api_key=key, timeout=timeout, max_retries=0)
+        self._client = openai.OpenAI(base_url=base_url, api_key=key or "unused", timeout=timeout, max_retries=0)
         self._model = model
         self._dimension = dimension
         self._prefixes = {"query": query_prefix, "document": document_prefix}

@@ -41,10 +41,3 @@ def test_what_models_took_is_shown_by_day_and_by_user(run: Run, url: str) -> Non
     lines = run("usage", "--json", "--by-user", "--store", url).json
     assert [line["user"] for line in lines] == ["ann", "bob"]
     assert "2,100 tokens today" in run("doctor", "--store", url).out
-
-
-def test_a_worker_is_refused_where_the_server_learns_itself(run: Run) -> None:
-    """Instead of idling there as if it learned."""
-    ran = run("worker", "--drain", "--store", "http://127.0.0.1:9")
-    assert ran.code == 2
-    assert "learns itself" in ran.err
