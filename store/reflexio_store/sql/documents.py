@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from sqlalchemy import Connection, RowMapping, and_, bindparam, delete, insert, select
 
@@ -49,8 +49,7 @@ class Document:
     size: int
 
 
-@dataclass(frozen=True, slots=True)
-class Stored:
+class Stored(NamedTuple):
     """A document read back. ``head`` and ``body`` are its words, with a space before and after each."""
 
     row: int
@@ -100,8 +99,8 @@ def read_documents(connection: Connection, rows: Iterable[int]) -> dict[int, Sto
     """Documents by their numbers."""
     found: dict[int, Stored] = {}
     for part in chunks(list(rows)):
-        for row in connection.execute(_BY_ROW, {"rows": part}):
-            found[row.row] = stored(row)
+        for row in connection.execute(_BY_ROW, {"rows": part}).all():
+            found[row[0]] = stored(row)
     return found
 
 

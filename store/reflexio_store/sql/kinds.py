@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import re
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -13,15 +14,31 @@ from sqlalchemy import Column, RowMapping, Table
 from reflexio_store.errors import InvalidInputError
 from reflexio_store.ids import new_int_id, uuid7
 from reflexio_store.json_text import storable_json
-from reflexio_store.models import AgentPlaybook, Evidence, Learning, LearningKind, Status, UserPlaybook, UserProfile
+from reflexio_store.models import (
+    AgentPlaybook,
+    BlockingIssue,
+    Learning,
+    LearningKind,
+    PlaybookStatus,
+    ProfileTimeToLive,
+    Status,
+    UserPlaybook,
+    UserProfile,
+)
 
 from .documents import Document, DocumentKey
+from .rows import trusted
 from .tables import AGENT_PLAYBOOK, PROFILE, USER_PLAYBOOK
 from .words import count_words, index_words, scope_token
 
 NOT_GIVEN: Final = frozenset({"needs", "wording"})
 """Columns that a home fills by itself: no learning says them."""
-_INTERNAL = NOT_GIVEN | {"sameness"}
+_READ: Final[dict[str, Callable[[Any], Any]]] = {
+    "status": Status,
+    "playbook_status": PlaybookStatus,
+    "profile_time_to_live": ProfileTimeToLive,
+    "blocking_issue": BlockingIssue.model_validate,
+}
 _LARGEST = 2**63 - 1
 _MOST_DIGITS = 19
 _SPACE = re.compile(r"\s+")
@@ -79,10 +96,13 @@ class Kind:
         values = {name: value if name in names else storable_json(value) for name, value in values.items()}
         return {**values, "sameness": self.sameness(values)}
 
-    def value(self, row: RowMapping, evidence: list[Evidence]) -> Learning:
-        """The learning that a row and its evidence are."""
-        values = {name: value for name, value in row.items() if name not in _INTERNAL}
-        return self.model.model_validate({**values, "evidence": evidence} if self.personal else values)
+    def value(self, row: RowMapping, **beside: Any) -> Learning:
+        """The learning that a row is, with what is kept ``beside`` it; unchecked, like all that is read here."""
+        values = {name: beside[name] if name in beside else row[name] for name in self.model.model_fields}
+        for name, read in _READ.items():
+            if values.get(name) is not None:
+                values[name] = read(values[name])
+        return trusted(self.model, **values)
 
     def sameness(self, values: dict[str, Any]) -> str:
         """A digest that two learnings share when they say the same in the same words."""

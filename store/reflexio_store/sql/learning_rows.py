@@ -35,6 +35,7 @@ from .documents import drop_documents, put_documents
 from .history import forget_history, note, note_change
 from .kinds import KINDS, PROFILES, Kind
 from .part import among, chunks, seconds_from
+from .rows import trusted
 from .tables import EVIDENCE, SUPPORT
 
 _e, _s = EVIDENCE.c, SUPPORT.c
@@ -109,8 +110,8 @@ def evidence_of(
     found: dict[str, list[Evidence]] = defaultdict(list)
     for part in chunks(learning_ids):
         given = {"user_id": user_id, "kind": kind.name, "ids": part}
-        for learning_id, request_id, index in connection.execute(_EVIDENCE_OF, given):
-            found[learning_id].append(Evidence(request_id=request_id, interaction_index=index))
+        for learning_id, request_id, index in connection.execute(_EVIDENCE_OF, given).all():
+            found[learning_id].append(_message(request_id, index))
     return found
 
 
@@ -131,17 +132,32 @@ def values_of(connection: Connection, kind: Kind, rows: Sequence[RowMapping]) ->
     """The learnings that rows hold, with their evidence, in order; however many users they are of."""
     if not kind.personal:
         support = _support(connection, rows)
-        values = [kind.value(row, []) for row in rows]
-        counts = [support.get((row["agent_version"], row[kind.key]), 0) for row in rows]
-        return [value.model_copy(update={"support": count}) for value, count in zip(values, counts, strict=True)]
+        return [kind.value(row, support=support.get((row[kind.owner], row[kind.key]), 0)) for row in rows]
     keys = [(row[kind.owner], str(row[kind.key])) for row in rows]
+    found = _evidence(connection, kind, keys)
+    return [kind.value(row, evidence=found.get(key, [])) for row, key in zip(rows, keys, strict=True)]
+
+
+def _evidence(
+    connection: Connection, kind: Kind, keys: Sequence[tuple[str, str]]
+) -> dict[tuple[str, str], list[Evidence]]:
+    """The evidence of learnings, by user and id, in order."""
+    users = {user_id for user_id, _ in keys}
+    if len(users) == 1:  # the usual case, for which a statement stands ready
+        (user,) = users
+        of_one = evidence_of(connection, kind, user, [learning_id for _, learning_id in keys])
+        return {(user, learning_id): items for learning_id, items in of_one.items()}
     found: dict[tuple[str, str], list[Evidence]] = defaultdict(list)
     places = select(_e.user_id, _e.learning_id, _e.request_id, _e.interaction_index).where(_e.kind == kind.name)
     for of_some in among(_e.user_id, _e.learning_id, keys):
         statement = places.where(of_some).order_by(_e.request_id, _e.interaction_index)
-        for user_id, learning_id, request_id, index in connection.execute(statement):
-            found[user_id, learning_id].append(Evidence(request_id=request_id, interaction_index=index))
-    return [kind.value(row, found[key]) for row, key in zip(rows, keys, strict=True)]
+        for user_id, learning_id, request_id, index in connection.execute(statement).all():
+            found[user_id, learning_id].append(_message(request_id, index))
+    return found
+
+
+def _message(request_id: str, index: int) -> Evidence:
+    return trusted(Evidence, request_id=request_id, interaction_index=index)
 
 
 def _support(connection: Connection, rows: Sequence[RowMapping]) -> dict[tuple[str, int], int]:
@@ -152,10 +168,16 @@ def _support(connection: Connection, rows: Sequence[RowMapping]) -> dict[tuple[s
     found: dict[tuple[str, int], int] = {}
     for version, keys in by_version.items():
         for part in chunks(keys):
-            which = and_(_s.agent_version == version, _s.agent_playbook_id.in_(part))
-            users = select(_s.agent_playbook_id, func.count(_s.user_id.distinct())).where(which)
-            found |= {(version, key): count for key, count in connection.execute(users.group_by(_s.agent_playbook_id))}
+            counted = connection.execute(_SUPPORT_OF, {"version": version, "keys": part}).all()
+            found |= {(version, key): count for key, count in counted}
     return found
+
+
+_SUPPORT_OF: Final = (
+    select(_s.agent_playbook_id, func.count(_s.user_id.distinct()))
+    .where(_s.agent_version == bindparam("version"), _s.agent_playbook_id.in_(bindparam("keys", expanding=True)))
+    .group_by(_s.agent_playbook_id)
+)
 
 
 def named(kind: Kind, ids: Iterable[str], user_id: str | None = None) -> ColumnElement[bool]:

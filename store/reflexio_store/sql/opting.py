@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from sqlalchemy import Connection, delete, exists, select
+from typing import Final
+
+from sqlalchemy import Connection, bindparam, delete, exists, select
 
 from .database import retried
 from .part import Part
@@ -41,4 +43,7 @@ class Opting(Part):
 
 def has_opted_out(connection: Connection, user_id: str) -> bool:
     """Whether a user opted out."""
-    return bool(connection.execute(select(exists().where(_c.user_id == user_id))).scalar())
+    return bool(connection.execute(_OPTED_OUT, {"user_id": user_id}).scalar())
+
+
+_OPTED_OUT: Final = select(exists().where(_c.user_id == bindparam("user_id")))

@@ -8,7 +8,7 @@ ones only score them, so that the cost of a search does not grow with the scope.
 from __future__ import annotations
 
 import math
-from collections import Counter
+from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
@@ -113,13 +113,15 @@ def _matches(
     mean = max(1.0, sum(scope.words for scope in scopes) / documents) if documents else 1.0
     found = {word: _found(question, word, counts) for word in question.words}
     weights = {word: _rarity(count, documents) * (_COMMON if word in common else 1.0) for word, count in found.items()}
-    roughly: Counter[int] = Counter()
+    roughly: defaultdict[int, float] = defaultdict(float)
     for word in chosen:
+        weight = weights[word]
         for term in terms_of(question.scopes, [word]):
             for row in rows.get(term, ()):
-                roughly[row] += weights[word]  # type: ignore[assignment]  # a Counter of floats
+                roughly[row] += weight
     whole = all(word in chosen for word, count in found.items() if count)
-    likeliest = sorted(roughly, key=lambda row: (-roughly[row], -row))
+    likeliest = sorted(roughly, reverse=True)
+    likeliest.sort(key=roughly.__getitem__, reverse=True)  # of those that are equal the newer one stays first
     return Matches(
         weights, sum(weights.values()), mean, likeliest, complete=whole and all(found[word] <= most for word in chosen)
     )

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, NamedTuple
 
 from sqlalchemy import Connection, RowMapping
 
@@ -48,12 +48,10 @@ class _Asked:
         return _LEAST + 2 * self.limit
 
 
-@dataclass(frozen=True, slots=True)
-class _Candidate:
+class _Candidate(NamedTuple):
     document: Stored
+    matched: Mapping[str, float]
     score: float
-    coverage: float
-    share: float
     cosine: float | None
     rank: float
 
@@ -96,7 +94,7 @@ class LearningSearch(Part):
             documents = read_documents(connection, [row for part in rows for row in part])
             for item, match, cosines, part in zip(asked, matches, near, rows, strict=True):
                 first = _ranked(item, match, cosines, [documents[row] for row in part if row in documents])
-                best = self._confirmed(connection, item, first)
+                best = self._confirmed(connection, item, match, first)
                 unseen = by_words and (not match.complete or len(match.rows) > item.portion)
                 if len(best) < item.limit and unseen:
                     best = self._further(connection, item, cosines)
@@ -114,13 +112,13 @@ class LearningSearch(Part):
         for part in chunks(rows, _PORTION):
             documents = read_documents(connection, part)
             candidates = _ranked(asked, match, cosines, documents.values())
-            found += self._confirmed(connection, asked, candidates)
+            found += self._confirmed(connection, asked, match, candidates)
             if len(found) >= asked.limit:
                 break
         return found[: asked.limit]
 
     def _confirmed(
-        self, connection: Connection, asked: _Asked, candidates: Sequence[_Candidate]
+        self, connection: Connection, asked: _Asked, match: Matches, candidates: Sequence[_Candidate]
     ) -> list[Scored[Learning]]:
         """The candidates that the real columns confirm: isolation never rests on the index."""
         kind = asked.kind
@@ -132,7 +130,7 @@ class LearningSearch(Part):
         rows: dict[tuple[str, str], RowMapping] = {}
         for part in chunks(candidates, 2 * asked.limit):
             keys = [kind.key_of(item.document.key) for item in part if item.document.kind == kind.name]
-            found = connection.execute(statement, {"keys": keys, **conditions.values}).mappings()
+            found = connection.execute(statement, {"keys": keys, **conditions.values}).mappings().all()
             rows |= {(row[kind.owner], str(row[kind.key])): row for row in found}
             best += [item for item in part if (item.document.owner, item.document.key) in rows]
             if len(best) >= asked.limit:
@@ -140,7 +138,7 @@ class LearningSearch(Part):
         best = best[: asked.limit]
         learnings = values_of(connection, kind, [rows[item.document.owner, item.document.key] for item in best])
         return [
-            Scored(learning, item.score, item.coverage, item.share, item.cosine)
+            Scored(learning, item.score, match.coverage(item.matched), _share(item), item.cosine)
             for item, learning in zip(best, learnings, strict=True)
         ]
 
@@ -156,8 +154,9 @@ def _asked(kind: Kind, query: LearningQuery, meaning: Meaning | None) -> _Asked 
     return _Asked(kind, query, owner, Question(words, scopes), min(query.top_k or _TOP, _MOST))
 
 
-def _share(document: Stored, matched: Mapping[str, float]) -> float:
+def _share(candidate: _Candidate) -> float:
     """The share of its trigger's words that the question names; of all its words, where it has no trigger."""
+    document, matched = candidate.document, candidate.matched
     trigger = document.head.split()
     if trigger:
         return sum(word in matched for word in trigger) / len(trigger)
@@ -185,12 +184,7 @@ def _ranked(asked: _Asked, match: Matches, cosines: Cosines | None, documents: I
     near = cosines.of([document.row for document, _, _ in scored]) if cosines else {}
     candidates = [
         _Candidate(
-            document,
-            score,
-            match.coverage(matched),
-            _share(document, matched),
-            near.get(document.row),
-            rank=score / most + _COSINE_WEIGHT * near.get(document.row, 0.0),
+            document, matched, score, cosine := near.get(document.row), score / most + _COSINE_WEIGHT * (cosine or 0.0)
         )
         for document, matched, score in scored
     ]

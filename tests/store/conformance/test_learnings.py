@@ -10,6 +10,8 @@ from reflexio_store.contract import Store
 from reflexio_store.errors import InvalidInputError
 from reflexio_store.models import (
     AgentPlaybook,
+    BlockingIssue,
+    BlockingIssueKind,
     Evidence,
     LearningQuery,
     PlaybookStatus,
@@ -38,7 +40,8 @@ class TestLearnings:
             profile_time_to_live=ProfileTimeToLive.ONE_YEAR,
             evidence=[Evidence(request_id="r", interaction_index=2)],
         )
-        rule = UserPlaybook(user_id="ada", trigger="make tea", content="Boil water", blocking_issue=None, tags=["x"])
+        issue = BlockingIssue(kind=BlockingIssueKind.MISSING_TOOL, details="no kettle")
+        rule = UserPlaybook(user_id="ada", trigger="make tea", content="Boil water", blocking_issue=issue, tags=["x"])
         shared = AgentPlaybook(agent_version="v1", content="Be kind", playbook_status=PlaybookStatus.APPROVED)
         made = store.add_learnings([profile, rule, shared])
         assert all(made)
@@ -48,7 +51,8 @@ class TestLearnings:
             ("agent_playbook", shared, "agent_playbook_id", int(made[2])),
         ):
             [found] = store.get_learnings(kind, LearningQuery())  # type: ignore[arg-type]
-            assert found == expected.model_copy(update={name: number})
+            given = expected.model_copy(update={name: number})
+            assert (found, repr(found)) == (given, repr(given))  # a word would equal the enum that it stands for
 
     @pytest.mark.needs("ids of each user")
     def test_a_known_id_is_replaced_for_its_user_only(self, store: Store) -> None:

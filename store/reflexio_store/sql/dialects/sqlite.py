@@ -18,12 +18,15 @@ from sqlalchemy import (
     Pool,
     QueuePool,
     StaticPool,
+    String,
     Table,
+    and_,
     create_engine,
     event,
     exists,
     func,
     select,
+    type_coerce,
 )
 from sqlalchemy.dialects.sqlite import insert
 from sqlalchemy.exc import SQLAlchemyError
@@ -204,7 +207,8 @@ class SqliteDialect:
     def has_tag(self, tags: Column[Any], tag: str) -> ColumnElement[bool]:
         """Whether a JSON list holds a text."""
         items = func.json_each(tags).table_valued("value")
-        return exists(select(1).select_from(items).where(items.c.value == tag))
+        holds = exists(select(1).select_from(items).where(items.c.value == tag))
+        return and_(type_coerce(tags, String) != "[]", holds)  # most have none, and to read a list costs more
 
     def explain(self, error: Exception) -> ReflexioError:
         """The error that says what is wrong, where, and how to mend it."""
