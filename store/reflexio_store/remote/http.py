@@ -215,10 +215,8 @@ def _retry_after(header: str | None) -> float | None:
     """Seconds that a ``Retry-After`` names (RFC 9110, section 10.2.3: seconds, or a date)."""
     if not header:
         return None
-    try:
-        return max(0.0, float(header))
-    except ValueError:
-        pass
+    if header.strip().replace(".", "", 1).isdecimal():
+        return float(header)
     try:
         return max(0.0, parsedate_to_datetime(header).timestamp() - time.time())
     except ValueError:
