@@ -8,6 +8,7 @@ from contextlib import contextmanager, suppress
 from typing import Any, Final
 
 from reflexio_middleware.guard import count, guard, warn
+from reflexio_middleware.learning.metering import BudgetUsedUpError
 from reflexio_middleware.tracing import span
 from reflexio_store.contract import Embeddable, Job, JobState, Store
 from reflexio_store.errors import ExtractionError, ReflexioError, StoreUnavailableError
@@ -30,6 +31,14 @@ _BACKOFF_SECONDS: Final = (1.0, 5.0, 30.0, 120.0, 600.0)
 def index_backlog(store: Store) -> bool:
     """Where there is nothing else to do: make a few messages of a long backlog findable; False if there is none."""
     return isinstance(store, Embeddable) and store.index_backlog() > 0
+
+
+def put_off(store: Store, job: Job, error: BudgetUsedUpError, result: dict[str, Any]) -> dict[str, Any]:
+    """Give a job back until the day is over whose budget is used up; its result says what it waits for."""
+    waiting = {**result, "waits_for": str(error)}
+    store.extend_job(job, lease_seconds=LEASE_SECONDS, result=waiting)
+    store.release_job(job, due_after=error.seconds)
+    return waiting
 
 
 class Doer:

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Final
 
 from reflexio_middleware.guard import count
-from reflexio_middleware.learning.doing import LEASE_SECONDS
+from reflexio_middleware.learning.doing import LEASE_SECONDS, put_off
 from reflexio_middleware.learning.metering import BudgetUsedUpError
 from reflexio_middleware.learning.reading import CONTEXT, PIECE, Reader
 from reflexio_store.contract import Applied, Job, Reading, Store
@@ -42,7 +42,8 @@ class Generate:
             return result
         users = _users(store, job)
         result["total_users"] = len(users)
-        for user_id in users[result["processed_users"] + result["failed_users"] :]:
+        last = max(_done(result), default="")
+        for user_id in (user for user in users if user > last):
             if _is_cancelled(store, job):
                 return self._ended(result, "cancelled")
             result["current_user_id"] = user_id
@@ -50,8 +51,7 @@ class Generate:
             try:
                 applied = self._learn_again(store, job, user_id)
             except BudgetUsedUpError as error:
-                store.put_job(job.kind, job.key, due_after=error.seconds)
-                return {**result, "waits_for": str(error)}
+                return put_off(store, job, error, result)
             except ExtractionError as error:
                 if error.permanent:
                     raise
@@ -62,7 +62,8 @@ class Generate:
 
     def _begun(self, store: Store, job: Job) -> Result:
         [state] = store.job_states(job.kind, user_id=job.user_id, key=job.key)
-        if state.result.get("operation_id") == job.payload["operation_id"]:
+        same = state.result.get("operation_id") == job.payload["operation_id"]
+        if same and (state.result["status"] != "in_progress" or _done(state.result)):
             return {name: value for name, value in state.result.items() if name != "waits_for"}
         return {
             "operation_id": job.payload["operation_id"],
@@ -90,7 +91,13 @@ class Generate:
         return applied
 
 
+def _done(result: Result) -> list[str]:
+    """The last users whom it was done with, of those who were not deleted since."""
+    return [*result["processed_user_ids"], *result["failed_user_ids"]]
+
+
 def _users(store: Store, job: Job) -> list[str]:
+    """Whom it is for, in order."""
     user_id = job.payload["params"].get("user_id")
     return store.user_ids() if user_id is None else [user_id]
 

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from reflexio_middleware.guard import count, warn
+from reflexio_middleware.learning.doing import put_off
 from reflexio_middleware.learning.metering import BudgetUsedUpError
 from reflexio_middleware.learning.reading import Reader
 from reflexio_store.contract import Applied, Job, Store, Unlearned
@@ -115,9 +116,8 @@ class LearnWhenEnough:
         try:
             applied = self._reader.read(store, job.user_id, job.key, self._reader.name)
         except BudgetUsedUpError as error:
-            store.put_job(job.kind, job.key, user_id=job.user_id, due_after=error.seconds)
             self._tell(error)
-            return {"waits_for": str(error)}
+            return put_off(store, job, error, {})
         count("sessions_learned")
         return dataclasses.asdict(applied)
 

@@ -336,7 +336,7 @@ class Jobs(Protocol):
         """Ask for a piece of work, ``due_after`` seconds from now.
 
         One that waits already is put off to then (unless it is due), and takes the payload where one is given; one
-        that runs will run again.
+        that runs will run again. For a user who was deleted, and has said nothing since, none is asked for.
         """
         ...
 
@@ -356,8 +356,8 @@ class Jobs(Protocol):
         """Note a failure: due again after ``retry_after`` seconds, or dead where that is None; False if lost."""
         ...
 
-    def release_job(self, job: Job) -> bool:
-        """Give a job back undone: it is due now, and this attempt does not count; False if lost."""
+    def release_job(self, job: Job, *, due_after: float = 0.0) -> bool:
+        """Give a job back undone, due again after some seconds; this attempt does not count; False if lost."""
         ...
 
     def hasten_jobs(self, kind: str, *, user_id: str | None = None, key: str | None = None) -> int:
@@ -422,7 +422,7 @@ class Reads(Protocol):
         ...
 
     def add_usage(self, usage: Usage) -> None:
-        """Add to what a model took on a day."""
+        """Add to what a model took on a day; what it took for a user who was deleted meanwhile, it took for nobody."""
         ...
 
     def spent(self, day: str, *, user_id: str | None = None) -> tuple[int, int]:

@@ -50,7 +50,7 @@ class RemoteLearning(RemoteSearch):
         """False: there are no jobs to hold."""
         return False
 
-    def release_job(self, job: Job) -> bool:  # noqa: ARG002
+    def release_job(self, job: Job, *, due_after: float = 0.0) -> bool:  # noqa: ARG002
         """False: there are no jobs to hold."""
         return False
 

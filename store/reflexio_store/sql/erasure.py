@@ -1,6 +1,7 @@
 """What was deleted stays deleted: a turn that still waits in some spool when it is deleted is not stored afterwards.
 
-Only digests are kept, for 90 days. A turn is refused if it, its session or its user was deleted after it was said.
+Only digests are kept, for 90 days. A turn is refused if it, its session or its user was deleted after it was said. What
+was at work for a user meanwhile writes nothing under their name (:func:`gone`).
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from reflexio_store.records import TurnRecord
 
 from .dialects import Dialect
 from .part import SECOND_US, chunks
-from .tables import ERASED
+from .tables import ERASED, SESSION
 
 _KEPT_US: Final = 90 * 86_400 * SECOND_US
 _c = ERASED.c
@@ -51,6 +52,22 @@ def not_erased(connection: Connection, turns: Sequence[TurnRecord]) -> list[Turn
         rows = connection.execute(select(_c.digest, _c.at_us).where(_c.digest.in_(part)))
         found |= {row.digest: row.at_us for row in rows}
     return [turn for turn in turns if all(found.get(name, -1) < turn.created_at_us for name in names[id(turn)])]
+
+
+def gone(connection: Connection, user_ids: Iterable[str]) -> set[str]:
+    """Those of some users who were deleted, and have said nothing since.
+
+    Whoever goes by the answer holds the users, or else the row to be written, at which the delete of a user looks last.
+    """
+    names = {_digest("user", user_id): user_id for user_id in user_ids if user_id}
+    found: set[str] = set()
+    for part in chunks(sorted(names)):
+        noted = connection.execute(select(_c.digest).where(_c.digest.in_(part))).scalars()
+        found |= {names[digest] for digest in noted}
+    for part in chunks(sorted(found)):
+        back = select(SESSION.c.user_id).where(SESSION.c.user_id.in_(part)).distinct()
+        found -= set(connection.execute(back).scalars())
+    return found
 
 
 def _digests(turn: TurnRecord) -> tuple[str, str, str]:

@@ -27,6 +27,7 @@ from reflexio_store.records import TurnRecord
 
 from .database import retried
 from .dialects import Dialect
+from .erasure import gone
 from .part import Part
 from .tables import JOB, UNLEARNED
 
@@ -41,6 +42,10 @@ OPEN: Final = ("ready", "running", "dead")
 """States of a job that is not done."""
 _AT_ONCE = ("force_extraction", "session_finished")
 _MAX_ERROR = 10_000  # characters of an error that are kept
+_CURRENT = "current_user_id"
+_NAMING = ("processed_user_ids", "failed_user_ids")
+_QUOTING = ("error_message", "waits_for")
+"""What the result of a job that works for many users says of them: at whom it is, with whom it is done, and errors."""
 _c = JOB.c
 
 
@@ -53,8 +58,11 @@ class JobQueue(Part):
     ) -> None:
         """Ask for a piece of work, ``due_after`` seconds from now; see the contract."""
         row = _new_row(user_id, kind, key, self._lease(due_after)) | {"generation": 1, "payload": payload}
+        owner = user_id or _asked_for(payload)
         with self._database.write() as connection:
-            _ask(connection, self._database.dialect, [row], now_us=self._clock())
+            self._database.dialect.hold(connection, [owner] if owner else [])
+            if not gone(connection, [owner]):
+                _ask(connection, self._database.dialect, [row], now_us=self._clock())
 
     @retried
     def claim_job(self, kind: str, *, lease_seconds: float) -> Job | None:
@@ -121,9 +129,10 @@ class JobQueue(Part):
             values |= {"state": "ready", "due_us": self._lease(retry_after)}
         return self._change_held(job, values)
 
-    def release_job(self, job: Job) -> bool:
-        """Give a job back undone: it is due now, and this attempt does not count; False if lost."""
-        return self._change_held(job, {"state": "ready", "due_us": self._clock(), "attempts": job.attempts - 1})
+    def release_job(self, job: Job, *, due_after: float = 0.0) -> bool:
+        """Give a job back undone, due again after some seconds; this attempt does not count; False if lost."""
+        due_us = self._lease(due_after)
+        return self._change_held(job, {"state": "ready", "due_us": due_us, "attempts": job.attempts - 1})
 
     @retried
     def _change_held(self, job: Job, values: dict[str, Any]) -> bool:
@@ -131,6 +140,8 @@ class JobQueue(Part):
             values = {**values, "token": "", "lease_until_us": 0}
         with self._database.write() as connection:
             held = and_(_is(job), _c.state == "running", _c.token == job.token)
+            if not job.user_id:
+                values = _without_the_gone(connection, held, values)
             return connection.execute(update(JOB).where(held).values(values)).rowcount == 1
 
     @retried
@@ -284,19 +295,43 @@ def forget_in_jobs(connection: Connection, user_id: str) -> None:
     """Let the jobs of nobody, which work for many users, no longer say that a user was one of them, or quote errors;
     what was asked for this user alone goes."""
     nobodys = and_(_c.user_id == "", or_(_c.result.is_not(None), _c.payload.is_not(None), _c.last_error != ""))
-    for row in connection.execute(select(JOB).where(nobodys)).mappings().all() if user_id else ():
+    rows = select(JOB).where(nobodys).order_by(_c.kind, _c.key).with_for_update()
+    for row in connection.execute(rows).mappings().all() if user_id else ():
         this = and_(_c.user_id == "", _c.kind == row["kind"], _c.key == row["key"])
-        if (row["payload"] or {}).get("params", {}).get("user_id") == user_id:
+        if _asked_for(row["payload"]) == user_id:
             connection.execute(delete(JOB).where(this))
         else:
             values = {"result": _without(row["result"], user_id), "last_error": ""}
             connection.execute(update(JOB).where(this).values(values))
 
 
+def _without_the_gone(connection: Connection, held: ColumnElement[bool], values: dict[str, Any]) -> dict[str, Any]:
+    """What is to be noted of a job of nobody, without what it says of users who were deleted while it ran.
+
+    The job is held from here on: a delete that is not seen yet cleans it afterwards.
+    """
+    before = connection.execute(select(_c.result).where(held).with_for_update()).scalar()
+    result = values.get("result") or before or {}
+    done = (name for key in _NAMING for name in result.get(key, ()))
+    strangers = gone(connection, [result.get(_CURRENT) or "", *done])
+    if "last_error" in values and _CURRENT in result and (result[_CURRENT] is None or result[_CURRENT] in strangers):
+        values = {**values, "last_error": ""}  # it may quote what was forgotten
+    if "result" in values:
+        for name in strangers:
+            result = _without(result, name)
+        values = {**values, "result": result}
+    return values
+
+
+def _asked_for(payload: dict[str, Any] | None) -> str:
+    """The one user whom a job of nobody is for, or ``""``."""
+    return str((payload or {}).get("params", {}).get("user_id") or "")
+
+
 def _without(value: Any, name: str) -> Any:
-    """A JSON value in which ``name`` stands nowhere as a text of its own."""
+    """A JSON value in which ``name`` stands nowhere as a text of its own, and no error is quoted."""
     if isinstance(value, dict):
-        return {key: _without(item, name) for key, item in value.items() if key != "error_message"}
+        return {key: _without(item, name) for key, item in value.items() if key not in _QUOTING}
     if isinstance(value, list):
         return [_without(item, name) for item in value if item != name]
     return None if value == name else value

@@ -27,7 +27,7 @@ from .tables import USER_PLAYBOOK
 if TYPE_CHECKING:
     from alembic.runtime.migration import MigrationContext, MigrationStep
 
-REVISIONS: Final = ("0001", "0002", "0003", "0004", "0005")
+REVISIONS: Final = ("0001", "0002", "0003", "0004", "0005", "0006")
 """Every revision that this release knows, oldest first; the last is the head."""
 _INDEXED_ANEW: Final = "0005"
 """The last revision after which the full text is made anew, because words or tables of it have changed."""

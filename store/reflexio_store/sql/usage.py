@@ -10,6 +10,7 @@ from reflexio_store.contract import Usage
 
 from .database import retried
 from .dialects import Dialect
+from .erasure import gone
 from .part import Part
 from .tables import USAGE
 
@@ -22,8 +23,11 @@ class UsageRecords(Part):
 
     @retried
     def add_usage(self, usage: Usage) -> None:
-        """Add to what a model took on a day."""
+        """Add to what a model took on a day; what it took for a user who was deleted meanwhile, it took for nobody."""
         with self._database.write() as connection:
+            self._database.dialect.hold(connection, [usage.user_id])
+            if gone(connection, [usage.user_id]):
+                usage = dataclasses.replace(usage, user_id="")
             _add(connection, self._database.dialect, usage)
 
     def get_usage(self, *, since: str, user_id: str | None = None) -> list[Usage]:

@@ -118,7 +118,7 @@ class Dialect(Protocol):
         ...
 
     def forget_hold(self, connection: Connection, owner: str) -> None:
-        """Let nothing remain of the name of someone who is held, and of whom everything is deleted."""
+        """Let nothing remain of the hold on someone of whom everything is deleted."""
         ...
 
     def has_tag(self, tags: Column[Any], tag: str) -> ColumnElement[bool]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from functools import cache
@@ -119,7 +120,7 @@ class PostgresqlDialect:
 
     def hold(self, connection: Connection, owners: Iterable[str]) -> None:
         """Keep other transactions from what is learned of some users (or agent versions) until this one ends."""
-        wanted = sorted(set(owners))
+        wanted = sorted(set(map(_digest, owners)))
         while wanted:
             held = set(connection.execute(_HOLD, {"owners": wanted}).scalars())
             wanted = [owner for owner in wanted if owner not in held]
@@ -128,7 +129,7 @@ class PostgresqlDialect:
 
     def forget_hold(self, connection: Connection, owner: str) -> None:
         """Let nothing remain of the name of someone who is held, and of whom everything is deleted."""
-        connection.execute(_FORGET_HOLD, {"owner": owner})
+        connection.execute(_FORGET_HOLD, {"owner": _digest(owner)})
 
     def has_tag(self, tags: Column[Any], tag: str) -> ColumnElement[bool]:
         """Whether a JSON list holds a text."""
@@ -169,6 +170,11 @@ _MAKE_HOLD: Final = text(
 )
 _FORGET_HOLD: Final = text("DELETE FROM reflexio_hold WHERE owner = :owner")
 _PGVECTOR: Final = "SELECT default_version FROM pg_available_extensions WHERE name = 'vector'"
+
+
+def _digest(owner: str) -> str:
+    """By what an owner is held: a row that is made again after everything of a user was deleted does not name them."""
+    return hashlib.blake2b(owner.encode("utf-8", "surrogatepass"), digest_size=16).hexdigest()
 
 
 @cache
