@@ -80,20 +80,25 @@ class LearnFromSession:
         return dataclasses.asdict(applied)
 
     def _ask(self, store: Store, job: Job) -> None:
-        unread = store.unlearned(job.user_id, job.key)
-        for reader in self._readers:
-            mine = [turn for turn in unread if turn.extractor == reader.name]
-            if not (mine and reader.waits):
+        for reader in (one for one in self._readers if one.waits):
+            mine = _unread_by(reader, store, job)
+            if not mine:
                 continue
             kind = kind_of(reader.name)
             first = not any(state.result for state in store.job_states(kind, user_id=job.user_id, key=job.key))
             pause = 0.0 if self._schedule.is_full(mine, first=first) else self._schedule.idle_seconds
             store.put_job(kind, job.key, user_id=job.user_id, due_after=pause)
+            if pause and any(turn.forced for turn in _unread_by(reader, store, job)):  # since it was looked at
+                store.hasten_jobs(kind, user_id=job.user_id, key=job.key)
 
     def close(self) -> None:
         """Release what the extractors hold."""
         for reader in self._readers:
             reader.close()
+
+
+def _unread_by(reader: Reader, store: Store, job: Job) -> list[Unlearned]:
+    return [turn for turn in store.unlearned(job.user_id, job.key) if turn.extractor == reader.name]
 
 
 class LearnWhenEnough:

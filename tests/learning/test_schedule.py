@@ -5,19 +5,23 @@ from __future__ import annotations
 import json
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
 import reflexio_middleware as reflexio
 from reflexio_middleware import ReflexioClient, session
 from reflexio_middleware.learning.extractor import SessionView
+from reflexio_middleware.learning.learn import LearnFromSession, Schedule
+from reflexio_middleware.learning.reading import Reader
 from reflexio_middleware.learning.statements import StatementsExtractor
 from reflexio_middleware.testing import Answer, ScriptedError, ScriptedModelServer
-from reflexio_store.contract import Change
+from reflexio_store.contract import Change, Store
 from reflexio_store.errors import ExtractionError, InvalidInputError
+from reflexio_store.homes import open_store
+from reflexio_store.records import InteractionRecord, TurnRecord
 
 NOTHING = '{"changes": []}'
 
@@ -269,3 +273,37 @@ def test_one_request_is_not_learned_from_twice_by_turns_that_come_late(tmp_path:
         assert client.flush(10).complete
         [profile] = client.get_profiles("u").user_profiles
         assert len(profile.evidence) == 4
+
+
+class ForcedMeanwhile:
+    """A store of which somebody asks to learn at once just before it is asked for a job."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._store, name)
+
+    def put_job(self, *args: Any, **kwargs: Any) -> None:
+        self._store.force_learning()
+        self._store.put_job(*args, **kwargs)
+
+
+def test_learning_at_once_also_reaches_the_job_that_is_just_being_asked_for() -> None:
+    """It was to wait for quiet; ``flush(learn_now=True)`` would return without it."""
+    with closing(open_store("sqlite://")) as store:
+        store.add_turns([TurnRecord("r", "u", "s", "v1", "", 1, [InteractionRecord("User", "I like tea.", 1)])])
+        job = store.claim_job("learn", lease_seconds=60)
+        assert job is not None
+        LearnFromSession([Reader(Patient())], Schedule())(cast(Store, ForcedMeanwhile(store)), job)
+        assert store.claim_job("learn.patient", lease_seconds=60) is not None
+
+
+class Patient:
+    """An extractor that waits for quiet, and finds nothing."""
+
+    name = "patient"
+    waits = True
+
+    def extract(self, session: SessionView) -> list[Change]:
+        return []
