@@ -9,7 +9,6 @@ import pytest
 import reflexio_middleware as reflexio
 from reflexio_middleware.exchange import copy
 from reflexio_middleware.learning.aggregate import Aggregate
-from reflexio_store.contract import Shared, Supporter
 from reflexio_store.models import STANDING, AgentPlaybook, PlaybookStatus, Status, UserPlaybook, UserProfile
 
 RULE = "Ask for the order number before refunding."
@@ -160,23 +159,6 @@ def test_an_agent_playbook_goes_with_its_support(client: reflexio.ReflexioClient
     assert (back.agent_playbook_id, back.playbook_status) == (playbook.agent_playbook_id, PlaybookStatus.APPROVED)
 
 
-def test_without_any_supporter_its_words_are_gone(client: reflexio.ReflexioClient, say: Say) -> None:
-    """They were the users' words."""
-    say("ann", "ben")
-    shared(client)
-    client.clear_user_data("ann")
-    client.clear_user_data("ben")
-    assert client.get_agent_playbooks(status_filter=[None, *Status]).agent_playbooks == []
-
-
-def test_a_supporter_who_changes_their_mind_counts_no_more(client: reflexio.ReflexioClient, say: Say) -> None:
-    """In the very moment of the change."""
-    (first, _) = say("ann", "ben")
-    shared(client)
-    client.update_user_playbook(int(first), content="Refund at once.")
-    assert client.get_agent_playbooks().agent_playbooks == []
-
-
 def test_what_a_person_added_or_reworded_is_left_alone(client: reflexio.ReflexioClient, say: Say) -> None:
     """Support is counted beside it, and its words stay; without support a reworded one is retired, not deleted."""
     client.add_agent_playbooks([AgentPlaybook(agent_version="v1", content=RULE, trigger="a refund")])
@@ -259,36 +241,10 @@ def test_published_turns_lead_to_an_agent_playbook_by_themselves(client: reflexi
     assert (playbook.content, playbook.support) == ("Answer in German.", 2)
 
 
-def test_the_job_is_asked_for_when_a_second_user_has_rules(client: reflexio.ReflexioClient, say: Say) -> None:
-    """One user alone agrees with nobody."""
-    say("ann")
-    assert client.store.job_states("aggregate") == []
-    say("ben")
-    (state,) = client.store.job_states("aggregate")
-    assert (state.state, state.key, state.user_id) == ("ready", "v1", "")
-    due = state.due_us
-    say("cleo")
-    assert client.store.job_states("aggregate")[0].due_us == due
-
-
 def test_an_unknown_operation_is_refused(client: reflexio.ReflexioClient) -> None:
     """By name."""
     with pytest.raises(reflexio.ReflexioError, match="names no aggregation"):
         client.get_playbook_aggregation_operation("aggregate:never")
-
-
-def test_who_opted_out_meanwhile_supports_nothing(client: reflexio.ReflexioClient, say: Say) -> None:
-    """Between the reading of the rules and the noting of what they agree on."""
-    say("ann", "ben")
-    agreed = Shared(
-        AgentPlaybook(agent_version="v1", content=RULE, trigger="a refund"),
-        frozenset(Supporter(v.playbook.user_id, v.playbook.user_playbook_id, v.sameness)
-                  for v in client.store.voices("v1")),
-    )  # fmt: skip
-    client.opt_out("ann")
-    assert client.store.share("v1", [agreed], least=2, approve=False).added == 0
-    client.opt_in("ann")
-    assert client.store.share("v1", [agreed], least=2, approve=False).added == 1
 
 
 def test_a_copy_rests_on_the_same_users_and_leaves_the_same_alone(client: reflexio.ReflexioClient, say: Say) -> None:

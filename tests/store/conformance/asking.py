@@ -13,6 +13,7 @@ from reflexio_store.models import (
     GetRequestsRequest,
     LearningKind,
     LearningQuery,
+    Status,
     UserProfile,
 )
 from reflexio_store.records import TurnRecord
@@ -20,6 +21,7 @@ from reflexio_store.records import TurnRecord
 MakeTurn = Callable[..., TurnRecord]
 quick = settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 NAME = {"tags": ["slot:name"]}
+EVERY = [None, *Status]
 
 
 def sessions_of(store: Store, **query: Any) -> list[str]:
@@ -65,6 +67,20 @@ def tell(store: Store, turn: MakeTurn, content: str, session_id: str, **fields: 
     stored = turn(content, session_id=session_id, **fields)
     store.add_turns([stored], learn_after=None)
     return add(content, (stored.request_id, 0), **NAME)
+
+
+def learn(store: Store, turn: MakeTurn, content: str, **fields: Any) -> str:
+    """Let a new turn of ada's teach a fact; its request."""
+    said = turn(content)
+    store.add_turns([said])
+    learn_from(store, said.request_id, content, **fields)
+    return said.request_id
+
+
+def learn_from(store: Store, request_id: str, content: str, **fields: Any) -> None:
+    """Let a stored turn of ada's teach a fact."""
+    learning = UserProfile(user_id="ada", content=content, **fields)
+    store.apply("ada", [Change("add", "profile", learning, evidence=(Evidence(request_id=request_id),))])
 
 
 def id_of(store: Store, kind: LearningKind = "profile", **query: Any) -> str:

@@ -6,23 +6,9 @@ import pytest
 
 from reflexio_store.contract import Change, Store
 from reflexio_store.models import Evidence, LearningQuery, Status, UserPlaybook, UserProfile
-from tests.store.conftest import MakeTurn
+from tests.store.conformance.asking import EVERY, MakeTurn, learn, learn_from
 
 pytestmark = pytest.mark.needs("extractors")
-EVERY = [None, *Status]
-
-
-def learn(store: Store, turn: MakeTurn, content: str, **fields: object) -> str:
-    """Let a new turn teach a fact; its request."""
-    said = turn(content)
-    store.add_turns([said])
-    tell(store, said.request_id, content, **fields)
-    return said.request_id
-
-
-def tell(store: Store, request_id: str, content: str, **fields: object) -> None:
-    learning = UserProfile.model_validate({"user_id": "ada", "content": content, **fields})
-    store.apply("ada", [Change("add", "profile", learning, evidence=(Evidence(request_id=request_id),))])
 
 
 def current(store: Store, statuses: list[Status | None] | None = None) -> list[str]:
@@ -58,8 +44,8 @@ def test_a_contradiction_supersedes_and_is_forgotten_again(store: Store, turn: M
     """Without any slot; in whatever order the two are learned."""
     early, late = turn("I like coffee"), turn("I do not like coffee")
     store.add_turns([early, late])
-    tell(store, late.request_id, "Does not like coffee.")
-    tell(store, early.request_id, "Likes coffee.")
+    learn_from(store, late.request_id, "Does not like coffee.")
+    learn_from(store, early.request_id, "Likes coffee.")
     assert current(store) == ["Does not like coffee."]
     store.delete_requests([late.request_id])
     assert current(store) == ["Likes coffee."]
@@ -91,7 +77,7 @@ def test_a_fact_deleted_by_hand_does_not_come_back_in_other_words(store: Store, 
     (kept,) = store.get_learnings("profile", LearningQuery(user_id="ada"))
     assert isinstance(kept, UserProfile)
     assert store.delete_learnings("profile", [kept.profile_id], user_id="ada") == 2
-    tell(store, other, "Loves coffee.")
+    learn_from(store, other, "Loves coffee.")
     assert current(store, EVERY) == []
 
 
@@ -127,38 +113,3 @@ def test_rules_are_merged_in_their_situation_only(store: Store, turn: MakeTurn) 
         ("Answer in German.", "a letter"),
         ("Answer in German.", "a phone call"),
     ]
-
-
-def test_the_history_tells_what_happened_and_forgets_with_the_messages(store: Store, turn: MakeTurn) -> None:
-    """Its words go with the message that they came from."""
-    learn(store, turn, "Likes coffee.")
-    merged = learn(store, turn, "Loves coffee.")
-    turned = learn(store, turn, "Hates coffee.")
-    told = [(entry.action, entry.content) for entry in store.history("profile", user_id="ada")]
-    assert told == [
-        ("superseded", "Likes coffee."),
-        ("added", "Hates coffee."),
-        ("merged", "Loves coffee."),
-        ("added", "Loves coffee."),
-        ("added", "Likes coffee."),
-    ]
-    store.delete_requests([merged, turned])
-    words = {entry.content for entry in store.history("profile", user_id="ada")}
-    assert words == {"Likes coffee."}
-    store.delete_user("ada")
-    assert store.history("profile") == []
-
-
-def test_what_expired_is_purged_and_nothing_comes_back(store: Store, turn: MakeTurn) -> None:
-    """It is neither found, counted nor kept, and is not learned again from the old message."""
-    learn(store, turn, "Lives in Porto.", tags=["slot:home"])
-    said = learn(store, turn, "Lives in Rome this week.", tags=["slot:home"], profile_time_to_live="one_week")
-    assert current(store) == ["Lives in Porto."]  # said in 2023: the week was over before it was learned
-    past = UserProfile(user_id="ada", content="Is in Oslo today.", expiration_timestamp=1_700_000_000)
-    store.add_learnings([past])
-    assert (store.counts()["profiles"], current(store)) == (1, ["Lives in Porto."])
-    assert store.search_learnings("profile", LearningQuery(user_id="ada", query="Oslo")) == []
-    assert (store.purge_expired(), store.purge_expired()) == (1, 0)
-    tell(store, said, "Lives in Rome this week.", tags=["slot:home"], profile_time_to_live="one_week")
-    assert current(store, EVERY) == ["Lives in Porto."]
-    assert store.history("profile", user_id="ada")[0].action == "expired"
