@@ -65,12 +65,13 @@ def best_messages(
     [match] = look_up(connection, text, "interaction", [question], _FURTHER if conditions else POSTINGS)
     rows = list(dict.fromkeys([*near, *match.rows]))
     pool = _names(connection, user_id, rows if conditions else rows[: _POOL + len(near)], conditions)
-    runs, moments = _runs(connection, user_id, pool[: _POOL + len(near)])
-    documents = _documents(connection, user_id, {name for run in runs for name in run.requests})
+    runs = _runs(connection, user_id, pool[: _POOL + len(near)])
+    names = {name for run in runs for name in run.requests}
+    documents, days = _documents(connection, user_id, names), _days(connection, user_id, names)
     scored = [
         (run.session_id, document, score, meant)
         for run in runs
-        for document, score, meant in _scores(match, run, documents, moments, cosines)
+        for document, score, meant in _scores(match, run, documents, days, cosines)
     ]
     return _in_order(scored)
 
@@ -89,8 +90,8 @@ def _names(
     return list(dict.fromkeys(names[row] for row in rows if row in names))
 
 
-def _runs(connection: Connection, user_id: str, request_ids: Sequence[str]) -> tuple[list[_Run], dict[str, int]]:
-    """Each request with the ones before and after it in its session; and when each was, in epoch seconds."""
+def _runs(connection: Connection, user_id: str, request_ids: Sequence[str]) -> list[_Run]:
+    """Each request with the ones before and after it in its session."""
     found: list[Any] = []
     for part in chunks(request_ids):
         columns = (
@@ -110,7 +111,7 @@ def _runs(connection: Connection, user_id: str, request_ids: Sequence[str]) -> t
             run = _Run(session_id, [before] if before else [])
             runs.append(run)
         run.requests += [name for name in (request_id, after) if name and name not in run.requests[-1:]]
-    return runs, {row.request_id: row.created_at_us // SECOND_US for row in found}
+    return runs
 
 
 def _beside(which: Literal["before", "after"]) -> Label[str]:
@@ -136,11 +137,21 @@ def _documents(connection: Connection, user_id: str, request_ids: Iterable[str])
     return found
 
 
+def _days(connection: Connection, user_id: str, request_ids: Iterable[str]) -> dict[str, frozenset[str]]:
+    """The words of the day of each request."""
+    found: dict[str, frozenset[str]] = {}
+    for part in chunks(sorted(request_ids)):
+        moments = select(_r.request_id, _r.created_at_us).where(_r.user_id == user_id, _r.request_id.in_(part))
+        for request_id, moment in connection.execute(moments):
+            found[request_id] = _day_words(moment // SECOND_US // _DAY_SECONDS)
+    return found
+
+
 def _scores(
     match: Matches,
     run: _Run,
     documents: Mapping[str, Sequence[Stored]],
-    moments: Mapping[str, int],
+    days: Mapping[str, frozenset[str]],
     cosines: Cosines | None,
 ) -> Iterable[tuple[Stored, float, float]]:
     """The score by words of each message of a run, and by meaning."""
@@ -149,7 +160,7 @@ def _scores(
     near = cosines.of([document.row for document in said]) if cosines else {}
     for at, document in enumerate(said):
         around = [(at + distance, weight) for distance, weight in _AROUND if 0 <= at + distance < len(said)]
-        day = _words_of_day(moments.get(document.key))
+        day = days.get(document.key, frozenset())
         matched: dict[str, float] = defaultdict(float)
         for other, weight in around:
             for word in wanted[other]:
@@ -173,10 +184,6 @@ def _in_order(scored: Sequence[tuple[str, Stored, float, float]]) -> list[tuple[
             name = document.key, document.seq
             ranked[name] = max(ranked.get(name, (total, document.row)), (total, document.row))
     return sorted(ranked, key=lambda name: ranked[name], reverse=True)
-
-
-def _words_of_day(moment: int | None) -> frozenset[str]:
-    return frozenset() if moment is None else _day_words(moment // _DAY_SECONDS)
 
 
 @lru_cache(maxsize=4096)

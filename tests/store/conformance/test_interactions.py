@@ -40,6 +40,23 @@ class TestInteractions:
         assert [item.content for item in found] == ["where do zebras live", "in africa", "and lions"]
 
     @pytest.mark.needs("neighbours")
+    def test_a_short_message_comes_before_the_short_ones_around_it(self, store: Store, turn: MakeTurn) -> None:
+        """Of one or two words each, and in turns of their own."""
+        store.add_turns([turn(said, at=1000 + at) for at, said in enumerate(["hm", "zebra", "yes well"])])
+        found = store.search_interactions(SearchInteractionRequest(user_id="ada", query="zebra"))
+        assert [item.content for item in found] == ["zebra", "yes well", "hm"]
+
+    @pytest.mark.needs("neighbours")
+    def test_the_answer_to_what_matches_is_found_by_its_day_too(self, store: Store, turn: MakeTurn) -> None:
+        """In a turn of its own, which has none of the words."""
+        days = {"may": 1_683_547_200, "june": 1_687_000_000}
+        for name, at in days.items():
+            store.add_turns([turn("the zebra", at=at, session_id=name), turn("here", at=at + 1, session_id=name)])
+        query = SearchInteractionRequest(user_id="ada", query="zebra in may 2023")
+        found = store.search_interactions(query)
+        assert {item.created_at for item in found[:2]} == {days["may"], days["may"] + 1}
+
+    @pytest.mark.needs("neighbours")
     def test_a_message_is_found_by_its_day(self, store: Store, turn: MakeTurn) -> None:
         """Of two that say the same, the one of the day that is named."""
         days = {"may": 1_683_547_200, "june": 1_687_000_000}
