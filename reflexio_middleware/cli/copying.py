@@ -17,7 +17,7 @@ from reflexio_store.moving import RecordKind
 
 Rows = Mapping[RecordKind, Mapping[str, Any]]
 
-_COLUMNS = ("there", "copied", "known", "replaced", "differ", "in TO")
+_COLUMNS = ("there", "copied", "known", "replaced", "differ", "lost", "in TO")
 
 
 def copy(
@@ -44,7 +44,7 @@ def copy(
         held = counts_of(new.store)
     rows: Rows = {
         kind: {"there": done.total, "copied": done.new, "known": done.same, "replaced": done.replaced,
-               "differ": done.differ, "in TO": held[kind]}
+               "differ": done.differ, "lost": done.lost, "in TO": held[kind]}
         for kind, done in moved.kinds.items()
     }  # fmt: skip
     if as_json:
@@ -73,7 +73,8 @@ def _check(rows: Rows) -> None:
     for kind, row in rows.items():
         if row["differ"]:
             wrong.append(f"{row['differ']} {NAMES[kind]}s are in TO with other content, which was kept")
-        if row["in TO"] is not None and row["in TO"] < row["there"]:
-            wrong.append(f"TO holds {row['in TO']} of {row['there']} {NAMES[kind]}s")
+        wanted = row["there"] - row["lost"]
+        if row["in TO"] is not None and row["in TO"] < wanted:
+            wrong.append(f"TO holds {row['in TO']} of {wanted} {NAMES[kind]}s")
     if wrong:
         raise CommandError(f"the copy is not complete: {'; '.join(wrong)}", NOTHING)

@@ -14,14 +14,17 @@ from reflexio_store.contract import Store
 from reflexio_store.moving import RecordKind
 
 NAMES: Final[dict[RecordKind, str]] = {
+    "erasure": "erasure",
     "request": "request",
     "profile": "profile",
     "user_playbook": "user playbook",
     "agent_playbook": "agent playbook",
     "support": "support",
+    "event": "history event",
     "dismissal": "dismissal",
     "opt_out": "opt-out",
     "outcome": "session outcome",
+    "usage": "usage sum",
     "job": "job",
 }
 
@@ -52,5 +55,7 @@ def tell_losses(store: Store) -> None:
 def counts_of(store: Store) -> dict[RecordKind, int | None]:
     """How many records of each kind a home has; None where it does not say."""
     found = store.counts()
-    jobs = [count for name, count in found.items() if name.startswith("jobs_")]
-    return {kind: sum(jobs) if kind == "job" and jobs else found.get(f"{kind}s") for kind in NAMES}
+    kept = {kind: found.get(f"{kind}s") for kind in NAMES}
+    kept["job"] = sum(count for name, count in found.items() if name.startswith("jobs_"))
+    kept["profile"] = found["profiles"] + found.get("expired_profiles", 0)
+    return kept

@@ -2,10 +2,11 @@
 
 An export is JSON Lines. The first line is the header, the last one counts what is between, each other one is a record::
 
-    {"format": "reflexio-middleware-export", "version": 2, "release": "0.1.0", "exported_at": 1767225600, …}
+    {"format": "reflexio-middleware-export", "version": 3, "release": "0.1.0", "exported_at": 1767225600, …}
+    {"type": "erasure", "digest": "…", "at_us": …}
     {"type": "request", "request_id": "…", "user_id": "…", "created_at_us": …, "interactions": […], "options": {…}}
     {"type": "profile" | "user_playbook" | "agent_playbook", …, "evidence": […]}
-    {"type": "support" | "dismissal" | "opt_out" | "outcome" | "job", …}
+    {"type": "support" | "event" | "dismissal" | "opt_out" | "outcome" | "usage" | "job", …}
     {"type": "end", "counts": {"request": 1, …}}
 
 All three ways are one: pages of records go from where they are read to where they are stored, one page in memory at a

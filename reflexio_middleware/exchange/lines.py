@@ -6,7 +6,7 @@ The standard library's JSON is used, not a faster one: it keeps whole numbers of
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import MISSING, dataclass, field, fields
 from itertools import pairwise
 from typing import Annotated, Any, Final, Literal, NoReturn
@@ -24,13 +24,25 @@ from reflexio_store.models import (
     UserProfile,
     problems_of,
 )
-from reflexio_store.moving import RECORD_KINDS, Dismissal, JobRecord, OptOut, Record, Support, record_kind
+from reflexio_store.moving import (
+    RECORD_KINDS,
+    Dismissal,
+    Erasure,
+    Event,
+    JobRecord,
+    OptOut,
+    Record,
+    RecordKind,
+    Support,
+    record_kind,
+)
 from reflexio_store.records import MAX_CONTENT, MAX_INTERACTIONS, InteractionRecord, TurnRecord
-from reflexio_store.terms import Supporter
+from reflexio_store.terms import Supporter, Usage
 
 FORMAT: Final = "reflexio-middleware-export"
-VERSION: Final = 2
-"""Version 1 had no line at the end, and neither dismissals nor jobs; it is still read."""
+VERSION: Final = 3
+"""Versions 1 and 2 are still read. Version 2 had no events, erasures and usage, and did not tell what was unread;
+version 1 had no line at the end either, and neither dismissals nor jobs."""
 
 _LARGEST: Final = 2**63 - 1
 _SHOWN: Final = 3
@@ -38,7 +50,7 @@ _SHOWN: Final = 3
 Id = Annotated[str, StringConstraints(min_length=1, max_length=1000)]
 Name = Annotated[str, Field(max_length=1000)]
 Text = Annotated[str, Field(max_length=MAX_CONTENT)]
-Time = Annotated[int, Field(ge=0, le=_LARGEST)]
+Number = Annotated[int, Field(ge=0, le=_LARGEST)]
 
 
 class BrokenLineError(Exception):
@@ -92,7 +104,7 @@ class _Message(BaseModel):
 
     role: Name = ""
     content: Text = ""
-    created_at: Time = 0
+    created_at: Number = 0
     tools_used: list[Annotated[dict[str, Any], _fits(ToolUsed)]] = Field(default_factory=list, max_length=1000)
     retrieved_learnings: list[Annotated[dict[str, Any], _fits(RetrievedLearning)]] = Field(
         default_factory=list, max_length=1000
@@ -115,7 +127,7 @@ class _Turn(BaseModel):
     session_id: Id
     agent_version: Name = ""
     source: Name = ""
-    created_at_us: Time
+    created_at_us: Number
     interactions: list[_Message] = Field(default_factory=list, max_length=MAX_INTERACTIONS)
     status: Name = "completed"
     error: Text = ""
@@ -123,6 +135,7 @@ class _Turn(BaseModel):
     options: dict[str, Any] = Field(default_factory=dict)
     retrieval_experiment_id: str | None = None
     retrieval_experiment_arm: Literal["treatment", "holdout"] | None = None
+    unread: dict[Name, bool] = Field(default_factory=dict)
 
     @model_validator(mode="after")
     def _in_order(self) -> _Turn:
@@ -150,7 +163,35 @@ class _Support(BaseModel):
 
 class _OptOut(BaseModel):
     user_id: Id
-    at_us: Time
+    at_us: Number
+
+
+class _Erasure(BaseModel):
+    digest: Id
+    at_us: Number
+
+
+class _Event(BaseModel):
+    user_id: Name
+    entry_id: Id
+    at_us: Number
+    kind: Literal["profile", "user_playbook"]
+    learning_id: Id
+    action: Id
+    content: Text = ""
+    other_id: Name = ""
+    request_id: Name = ""
+
+
+class _Usage(BaseModel):
+    user_id: Name
+    day: Annotated[str, StringConstraints(pattern=r"^\d{4}-\d{2}-\d{2}$")]
+    extractor: Name
+    model: Name
+    calls: Number = 0
+    prompt_tokens: Number = 0
+    completion_tokens: Number = 0
+    cost_micros: Number = 0
 
 
 class _Job(BaseModel):
@@ -158,7 +199,7 @@ class _Job(BaseModel):
     kind: Id
     key: Name
     state: Literal["ready", "done", "dead"] = "ready"
-    due_us: Time = 0
+    due_us: Number = 0
     attempts: int = Field(default=0, ge=0, le=2**31 - 1)
     last_error: Text = ""
     payload: dict[str, Any] = Field(default_factory=dict)
@@ -183,7 +224,16 @@ def _defaults(record: Any) -> dict[str, Any]:
     return made
 
 
-_PLAIN: Final = (Support, Dismissal, OptOut, JobRecord)
+_PLAIN: Final = (Erasure, Support, Event, Dismissal, OptOut, Usage, JobRecord)
+_CHECKS: Final[dict[RecordKind, tuple[type[BaseModel], Callable[..., Record]]]] = {
+    "erasure": (_Erasure, Erasure),
+    "event": (_Event, Event),
+    "dismissal": (_Dismissal, Dismissal),
+    "opt_out": (_OptOut, OptOut),
+    "usage": (_Usage, Usage),
+    "job": (_Job, JobRecord),
+}
+"""What checks the fields of plain records, and what they make."""
 _DEFAULTS: Final = {kind: _defaults(kind) for kind in (TurnRecord, InteractionRecord, *_PLAIN)}
 _NOTHING: Final = object()
 
@@ -211,7 +261,7 @@ def encode_record(record: Record) -> bytes:
     return _line({"type": kind, **record.model_dump(mode="json", warnings=False, exclude={"support"})})
 
 
-def _told(record: TurnRecord | InteractionRecord | Support | Dismissal | OptOut | JobRecord) -> dict[str, Any]:
+def _told(record: Any) -> dict[str, Any]:
     defaults = _DEFAULTS[type(record)]
     values = {name: getattr(record, name) for name in record.__dataclass_fields__}
     return {name: value for name, value in values.items() if value != defaults.get(name, _NOTHING)}
@@ -244,18 +294,15 @@ def read_line(line: bytes, *, first: bool) -> Header | Line | End:
         raise BrokenLineError("; ".join(problems[:_SHOWN]) + more) from error
 
 
-def _record(kind: str, values: dict[str, Any]) -> Record:
+def _record(kind: RecordKind, values: dict[str, Any]) -> Record:
     if kind == "request":
         return TurnRecord.from_json(_Turn.model_validate(values).model_dump(warnings=False))
-    if kind == "dismissal":
-        return Dismissal(**_Dismissal.model_validate(values).model_dump())
     if kind == "support":
         values = _Support.model_validate(values).model_dump()
         return Support(**{**values, "supporters": tuple(Supporter(*who) for who in values["supporters"])})
-    if kind == "opt_out":
-        return OptOut(**_OptOut.model_validate(values).model_dump())
-    if kind == "job":
-        return JobRecord(**_Job.model_validate(values).model_dump())
+    if kind in _CHECKS:
+        check, made = _CHECKS[kind]
+        return made(**check.model_validate(values).model_dump())
     return _VALUES[kind].model_validate(values)
 
 

@@ -4,11 +4,15 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterator
-from typing import BinaryIO
+from dataclasses import replace
+from typing import BinaryIO, Final
 
 from reflexio_store.errors import ImportFileError
+from reflexio_store.moving import JobRecord
 
 from .lines import BrokenLineError, End, Header, Line, read_line
+
+_TELLS_UNREAD: Final = 3  # the first version of the format that says which turns are unread
 
 
 def lines_in(file: BinaryIO, name: str, progress: Callable[[int], None] | None) -> Iterator[Line | ImportFileError]:
@@ -38,7 +42,7 @@ class _Reader:
         self._number = 0
         self._counts: Counter[str] = Counter()
         self._broken = False
-        self._must_end = False
+        self._version = 1
         self._end: End | None = None
 
     def read(self, line: bytes) -> Line | ImportFileError | None:
@@ -58,7 +62,7 @@ class _Reader:
         if self._end is not None:
             raise BrokenLineError("a line after the end of the export; import each export by itself")
         if isinstance(found, Header):
-            self._must_end = found.version > 1
+            self._version = found.version
         elif isinstance(found, End):
             self._end = found
             self._compare(found)
@@ -66,8 +70,14 @@ class _Reader:
             raise BrokenLineError("the header of the export is missing")
         else:
             self._counts[found.kind] += 1
-            return found
+            return self._of_version(found)
         return None
+
+    def _of_version(self, found: Line) -> Line:
+        """The line, with what its version of the format did not tell."""
+        if self._version < _TELLS_UNREAD and isinstance(found.record, JobRecord):
+            return replace(found, record=replace(found.record, rereads=True))
+        return found
 
     def _compare(self, end: End) -> None:
         for kind, count in end.counts.items():
@@ -79,7 +89,7 @@ class _Reader:
         """What is wrong with the file as a whole, now that all of it was read."""
         if self._number == 0:
             raise ImportFileError(self._name, 1, "the file is empty: an export begins with a header line")
-        if not self._must_end or self._end is not None:
+        if self._version == 1 or self._end is not None:
             return None
         self._number += 1
         return self._problem("the line that ends an export is missing: the file was cut off; export or copy it again")

@@ -485,8 +485,9 @@ class Store(Requests, Learnings, Promotions, Opting, Histories, Agreements, Uses
         ...
 
     def counts(self) -> dict[str, int]:
-        """Rows by what they are: ``sessions, requests, interactions, profiles, user_playbooks, agent_playbooks,
-        dismissals, outcomes``, and jobs as ``jobs_ready, jobs_running, jobs_done, jobs_dead``."""
+        """Rows by what they are: ``sessions, requests, interactions, profiles`` (``expired_profiles`` apart),
+        ``user_playbooks, agent_playbooks, supports, events, dismissals, opt_outs, erasures, outcomes, usages``, and
+        jobs as ``jobs_ready, jobs_running, jobs_done, jobs_dead``."""
         ...
 
     def check(self) -> list[Finding]:

@@ -12,15 +12,47 @@ from typing import Any, Final, Literal, Protocol
 
 from .models import AgentPlaybook, SessionOutcome, UserPlaybook, UserProfile
 from .records import TurnRecord
-from .terms import Supporter
+from .terms import Supporter, Usage
 
 RecordKind = Literal[
-    "request", "profile", "user_playbook", "agent_playbook", "support", "dismissal", "opt_out", "outcome", "job"
+    "erasure",
+    "request",
+    "profile",
+    "user_playbook",
+    "agent_playbook",
+    "support",
+    "event",
+    "dismissal",
+    "opt_out",
+    "outcome",
+    "usage",
+    "job",
 ]
-RECORD_KINDS: Final[tuple[RecordKind, ...]] = (
-    *("request", "profile", "user_playbook", "agent_playbook", "support"),
-    *("dismissal", "opt_out", "outcome", "job"),
-)
+
+
+@dataclass(frozen=True, slots=True)
+class Erasure:
+    """Something that was deleted (a user, a session or a request), as a digest of its name: a turn of it that was said
+    before ``at_us`` (epoch microseconds) and still waits somewhere is not stored."""
+
+    digest: str
+    at_us: int
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """One thing that happened to a learning: an entry of its history, with its name. ``at_us`` is in epoch
+    microseconds."""
+
+    user_id: str
+    entry_id: str
+    at_us: int
+    kind: str
+    learning_id: str
+    action: str
+    content: str = ""
+    other_id: str = ""
+    request_id: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +90,10 @@ class OptOut:
 @dataclass(frozen=True, slots=True)
 class JobRecord:
     """A piece of work as it moves: nobody holds it, so one that runs is ``ready``. ``due_us`` is in epoch
-    microseconds."""
+    microseconds.
+
+    ``rereads``: it learns from a session of which it is not known what was read, so all of it is unread.
+    """
 
     user_id: str
     kind: str
@@ -69,10 +104,22 @@ class JobRecord:
     last_error: str = ""
     payload: dict[str, Any] = field(default_factory=dict)
     result: dict[str, Any] = field(default_factory=dict)
+    rereads: bool = False
 
 
 Record = (
-    TurnRecord | UserProfile | UserPlaybook | AgentPlaybook | Support | Dismissal | OptOut | SessionOutcome | JobRecord
+    Erasure
+    | TurnRecord
+    | UserProfile
+    | UserPlaybook
+    | AgentPlaybook
+    | Support
+    | Event
+    | Dismissal
+    | OptOut
+    | SessionOutcome
+    | Usage
+    | JobRecord
 )
 
 
@@ -81,11 +128,22 @@ def record_kind(record: Record) -> RecordKind:
     return _KIND_OF[type(record)]
 
 
-_TYPES = (
-    *(TurnRecord, UserProfile, UserPlaybook, AgentPlaybook, Support),
-    *(Dismissal, OptOut, SessionOutcome, JobRecord),
-)
-_KIND_OF: Final[dict[type, RecordKind]] = dict(zip(_TYPES, RECORD_KINDS, strict=True))
+_KIND_OF: Final[dict[type, RecordKind]] = {
+    Erasure: "erasure",
+    TurnRecord: "request",
+    UserProfile: "profile",
+    UserPlaybook: "user_playbook",
+    AgentPlaybook: "agent_playbook",
+    Support: "support",
+    Event: "event",
+    Dismissal: "dismissal",
+    OptOut: "opt_out",
+    SessionOutcome: "outcome",
+    Usage: "usage",
+    JobRecord: "job",
+}
+RECORD_KINDS: Final = tuple(_KIND_OF.values())
+"""All kinds, in the order in which they move."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,12 +157,14 @@ class RecordPage:
 @dataclass(frozen=True, slots=True)
 class Stored:
     """What became of records: ``new`` ones were not there, ``same`` ones were there already, ``replaced`` ones took
-    the place of another value, and ``differ`` ones were there with other content, which was kept."""
+    the place of another value, ``differ`` ones were there with other content, which was kept, and ``lost`` ones are of
+    a kind that this home does not keep."""
 
     new: int = 0
     same: int = 0
     replaced: int = 0
     differ: int = 0
+    lost: int = 0
 
     def __add__(self, other: Stored) -> Stored:
         return Stored(*(getattr(self, name) + getattr(other, name) for name in self.__dataclass_fields__))
@@ -112,7 +172,7 @@ class Stored:
     @property
     def total(self) -> int:
         """How many records there were."""
-        return self.new + self.same + self.replaced + self.differ
+        return self.new + self.same + self.replaced + self.differ + self.lost
 
 
 class Moving(Protocol):
@@ -132,7 +192,8 @@ class Moving(Protocol):
         """Store records as they are; no work is asked for but that of the jobs among them.
 
         A request that is there stays as it is; a learning that is there with another value is replaced, and so is what
-        it rests on; a dismissal, an opt-out, an outcome or a job that is there stays.
+        it rests on. Of an erasure the later time counts, and of each sum of usage the larger one. All else that is
+        there stays; only a job that is done is ready again, where the one that comes is and turns are unread.
         """
         ...
 

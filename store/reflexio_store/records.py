@@ -47,6 +47,7 @@ class TurnRecord:
 
     ``user_id`` is ``""`` when nobody is known: such a turn is kept, and nothing personal is learned from it.
     ``options`` holds the flags that steer learning (``force_extraction``, ``evaluation_only``, ...), only where true.
+    ``unread`` is set where a turn moves: the extractors that have still to read it (``""``: any), and whether at once.
     """
 
     request_id: str
@@ -62,6 +63,7 @@ class TurnRecord:
     options: dict[str, Any] = field(default_factory=dict)
     retrieval_experiment_id: str | None = None
     retrieval_experiment_arm: str | None = None
+    unread: dict[str, bool] = field(default_factory=dict, compare=False)
 
     def to_json(self) -> dict[str, Any]:
         """It as a JSON object, without the fields that hold their default."""

@@ -32,8 +32,9 @@ from reflexio_store.models import (
     UserPlaybook,
     UserProfile,
 )
-from reflexio_store.moving import Dismissal, JobRecord, Record, Stored
+from reflexio_store.moving import Dismissal, Erasure, Event, JobRecord, OptOut, Record, Stored
 from reflexio_store.records import InteractionRecord, TurnRecord
+from reflexio_store.terms import Usage
 
 from .conftest import Run, talk
 
@@ -61,6 +62,7 @@ _turn = st.builds(
     status=st.sampled_from(["completed", "error"]), error=_text, metadata=_json,
     options=st.sampled_from([{}, {"evaluation_only": True}, {"force_extraction": True, "skip_aggregation": True}]),
     retrieval_experiment_id=st.none() | _id, retrieval_experiment_arm=st.sampled_from([None, "holdout"]),
+    unread=st.dictionaries(st.sampled_from(["", "llm"]), st.booleans(), max_size=2),
 )  # fmt: skip
 _profile = st.builds(
     UserProfile, profile_id=_id, user_id=_id, content=_id, last_modified_timestamp=_second, status=_status,
@@ -89,7 +91,19 @@ _outcome = st.builds(
     user_id=_text, source=_text, label=st.none() | _id, value=st.none() | st.floats(allow_nan=False, width=32,
     allow_infinity=False), metadata=st.none() | _json, created_at=_second,
 )  # fmt: skip
-_record = st.one_of(_turn, _profile, _playbook, _shared, _dismissal, _outcome, _job)
+_event = st.builds(
+    Event, user_id=_text, entry_id=_id, at_us=st.integers(0, 2**62), kind=st.sampled_from(["profile", "user_playbook"]),
+    learning_id=_id, action=_id, content=_text, other_id=_text, request_id=_text,
+)  # fmt: skip
+_count = st.integers(0, 2**62)
+_usage = st.builds(
+    Usage, user_id=_text, day=st.sampled_from(["2026-01-01", "2026-01-02"]), extractor=_text, model=_text, calls=_count,
+    prompt_tokens=_count, completion_tokens=_count, cost_micros=_count,
+)  # fmt: skip
+_record = st.one_of(
+    _turn, _profile, _playbook, _shared, _dismissal, _outcome, _job, _event, _usage,
+    st.builds(Erasure, digest=_id, at_us=st.integers(0, 2**62)), st.builds(OptOut, user_id=_id, at_us=_second),
+)  # fmt: skip
 
 
 @settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.too_slow])
@@ -146,6 +160,34 @@ def test_what_a_live_home_holds_survives_the_move(client: reflexio.ReflexioClien
         evidence = tuple(seat.evidence)
         again = Change("add", "profile", UserProfile(user_id="ann", content=seat.content), evidence=evidence)
         assert other.apply("ann", [again]) == Applied()
+
+
+def test_history_accounts_and_erasures_survive_the_move(client: reflexio.ReflexioClient) -> None:
+    """What happened to learnings, what models took, and what must not come back; and what is read is not read again."""
+    talk(client, "ann", "s1", "My name is Ann.", "Hello.")
+    talk(client, "ann", "s2", "Forget this.", "Done.")
+    assert client.flush(10, learn_now=True).complete
+    client.store.add_usage(Usage("ann", "2026-01-01", "llm", "small", 1, 20, 3, 4))
+    late = next(page for page in pages_of(client.store, "ann") if isinstance(page[0], TurnRecord))[1]
+    client.delete_session("s2", user_id="ann")
+    with opened() as other:
+        done = copy(client.store, other).kinds
+        assert (done["event"].new, done["usage"].new, done["erasure"].new) == (1, 1, 1)
+        assert exported(other).getvalue() == exported(client.store).getvalue()
+        assert other.history("profile", user_id="ann") == client.store.history("profile", user_id="ann")
+        assert other.spent("2026-01-01", user_id="ann") == (23, 4)
+        assert isinstance(late, TurnRecord) and other.add_turns([late]) == 0
+        assert other.counts() == client.store.counts() and other.unlearned("ann", "s1") == []
+
+
+def test_an_export_of_an_earlier_release_lets_its_open_sessions_be_read_as_a_whole() -> None:
+    """It did not say which turns were read."""
+    job = b'{"type":"job","user_id":"ann","kind":"learn","key":"s1"}\n'
+    end = b'{"type":"end","counts":{"request":1,"job":1}}\n'
+    with opened() as store:
+        file = io.BytesIO(_HEADER.replace(b'"version":1', b'"version":2') + _TURN + job + end)
+        import_from(store, file, "some.jsonl")
+        assert [turn.request_id for turn in store.unlearned("ann", "s1")] == ["r1"]
 
 
 def test_work_that_somebody_holds_is_free_where_it_arrives() -> None:
@@ -280,7 +322,7 @@ def test_a_damaged_export_is_refused_and_nothing_is_imported(damage: Any, line: 
 def test_the_commands_carry_a_store_to_another_one(run: Run, url: str, tmp_path: Path) -> None:
     """Export to a file that only its owner reads, import, and all is there; a second time nothing changes."""
     file, other = str(tmp_path / "memory.jsonl"), f"sqlite:///{tmp_path / 'other.db'}"
-    told = "3 requests, 1 profile, 1 user playbook, 1 agent playbook, 2 jobs"
+    told = "3 requests, 1 profile, 1 user playbook, 1 agent playbook, 2 history events, 2 jobs"
     assert run("export", file, "--store", url).out == f"exported {told} to {file}\n"
     assert stat.S_IMODE(Path(file).stat().st_mode) == 0o600
     assert run("import", file, "--store", other).out == f"imported {told}\n"
@@ -300,10 +342,12 @@ def test_export_and_import_work_in_a_pipe(run: Run, url: str, tmp_path: Path) ->
         "request",
         "profile",
         "user_playbook",
+        "event",
+        "event",
         "job",
         "end",
     ]
-    assert ran.err == "exported 2 requests, 1 profile, 1 user playbook, 1 job\n"
+    assert ran.err == "exported 2 requests, 1 profile, 1 user playbook, 2 history events, 1 job\n"
     other = f"sqlite:///{tmp_path / 'other.db'}"
     assert run("import", "-", "--store", other, stdin=ran.out).code == 0
     assert [item["user_id"] for item in run("sessions", "--json", "--store", other).json["sessions"]] == ["ann"]
@@ -345,11 +389,22 @@ def test_copy_carries_a_store_to_another_one(run: Run, url: str, tmp_path: Path)
     """The table says what was there and what was copied; a second time nothing is."""
     other = f"sqlite:///{tmp_path / 'other.db'}"
     ran = run("copy", url, other)
-    assert ran.code == 0 and ["requests", "3", "3", "0", "0", "0", "3"] in [row.split() for row in ran.out.splitlines()]
+    assert ran.code == 0 and ["requests", "3", "3", "0", "0", "0", "0", "3"] in [
+        row.split() for row in ran.out.splitlines()
+    ]
     for command in (["sessions"], ["show", "chat", "--user", "ann"], ["learnings"]):
         assert run(*command, "--json", "--store", other).json == run(*command, "--json", "--store", url).json
     again = run("copy", url, other, "--json").json
-    assert again["requests"] == {"there": 3, "copied": 0, "known": 3, "replaced": 0, "differ": 0, "in_to": 3}
+    assert again["requests"] == {"there": 3, "copied": 0, "known": 3, "replaced": 0, "differ": 0, "lost": 0, "in_to": 3}
+
+
+def test_a_copy_is_complete_though_some_of_it_has_expired(run: Run, tmp_path: Path) -> None:
+    """Profiles whose time is over move, too, and are counted."""
+    url, other = f"sqlite:///{tmp_path / 'old.db'}", f"sqlite:///{tmp_path / 'new.db'}"
+    with opened(url) as first:
+        first.add_learnings([UserProfile(user_id="ann", content="Was in Rome.", expiration_timestamp=1)])
+    ran = run("copy", url, other, "--json")
+    assert ran.code == 0 and ran.json["profiles"]["in_to"] == 1
 
 
 def test_copy_fails_when_the_counts_differ(run: Run, url: str, tmp_path: Path) -> None:

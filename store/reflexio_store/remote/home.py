@@ -14,6 +14,10 @@ from .requests import DEFAULT_SESSIONS
 from .url import parse_server_url
 
 _MOST_COUNTED = 10_000
+_NOT_KEPT = (
+    *("supports", "events", "dismissals", "opt_outs", "erasures", "usages"),
+    *("jobs_ready", "jobs_running", "jobs_done", "jobs_dead"),
+)
 _INHERITED: list[Http] = []  # a forked child must not even finalise its parent's connections
 
 
@@ -73,8 +77,7 @@ class RemoteStore(RemoteMoving):
                 counted = {}
                 break
         learned = {f"{name}s": len(self._all(kind, None)) for name, kind in KINDS.items()}
-        none = dict.fromkeys(("dismissals", "jobs_ready", "jobs_running", "jobs_done", "jobs_dead"), 0)
-        return {**counted, **learned, "outcomes": self._count_outcomes(), **none}
+        return {**counted, **learned, "outcomes": self._count_outcomes(), **dict.fromkeys(_NOT_KEPT, 0)}
 
     def _count_outcomes(self) -> int:
         counted, cursor = 0, None

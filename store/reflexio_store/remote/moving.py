@@ -11,14 +11,17 @@ import orjson
 
 from reflexio_store.errors import InvalidInputError
 from reflexio_store.models import (
+    AgentPlaybook,
     GetRequestsRequest,
     GetSessionOutcomesRequest,
     Learning,
     LearningKind,
     RequestData,
     SessionOutcome,
+    UserPlaybook,
+    UserProfile,
 )
-from reflexio_store.moving import Dismissal, JobRecord, OptOut, Record, RecordKind, RecordPage, Stored, Support
+from reflexio_store.moving import Record, RecordKind, RecordPage, Stored
 from reflexio_store.records import InteractionRecord, TurnRecord
 
 from .kinds import KINDS, said
@@ -32,7 +35,8 @@ _LOSSES = (
     "A Reflexio server sets the time of a request itself, in seconds, and keeps neither its status, error and metadata "
     "nor the options it was published with.",
     "It hands out no citations and no image data, and keeps no evidence, no dismissals and no jobs.",
-    "It keeps neither which users agent playbooks rest on, nor who opted out.",
+    "It keeps neither which users agent playbooks rest on, nor who opted out, nor digests of what was erased.",
+    "It takes in no history of learnings, and no account of what models took.",
     "It numbers messages and playbooks itself, and keeps no tags and times of agent playbooks.",
     "Requests that are moved to it are kept as evaluation_only: it does not learn from them again.",
 )
@@ -54,11 +58,9 @@ class RemoteMoving(RemoteSharing):
             return self._turns(user_id, place, limit)
         if kind == "outcome":
             return self._outcomes(user_id, place, limit)
-        if kind == "dismissal" or kind == "support" or kind == "opt_out" or kind == "job":
-            return RecordPage([])
-        if kind == "agent_playbook" and user_id is not None:
-            return RecordPage([])
-        return self._learned(kind, user_id, place, limit)
+        if kind == "profile" or kind == "user_playbook" or (kind == "agent_playbook" and user_id is None):
+            return self._learned(kind, user_id, place, limit)
+        return RecordPage([])
 
     def _turns(self, user_id: str | None, place: tuple[str, int] | None, limit: int) -> RecordPage:
         """Requests by session, the newest first; a place is a session's cursor and how many of the next are read."""
@@ -104,8 +106,10 @@ class RemoteMoving(RemoteSharing):
         for record in records:
             if isinstance(record, SessionOutcome):
                 stored += self._put_outcome(record)
-            elif not isinstance(record, (TurnRecord, Dismissal, Support, OptOut, JobRecord)):
+            elif isinstance(record, (UserProfile, UserPlaybook, AgentPlaybook)):
                 stored += self._put_learning(record)
+            elif not isinstance(record, TurnRecord):
+                stored += Stored(lost=1)
         return stored
 
     def _put_outcome(self, outcome: SessionOutcome) -> Stored:

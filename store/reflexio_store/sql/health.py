@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Final
 
-from sqlalchemy import Connection, Table, false, func, select
+from sqlalchemy import ColumnElement, Connection, Table, false, func, select
 
 from reflexio_store.contract import Finding
 
@@ -16,24 +17,32 @@ from .tables import (
     AGENT_PLAYBOOK,
     DISMISSED,
     DOCUMENT,
+    ERASED,
+    HISTORY,
     INTERACTION,
     JOB,
+    OPT_OUT,
     OUTCOME,
     PROFILE,
     REQUEST,
     SESSION,
+    USAGE,
     USER_PLAYBOOK,
 )
 
-_COUNTED = {
+_COUNTED: Final = {
     "sessions": SESSION,
     "requests": REQUEST,
     "interactions": INTERACTION,
     "profiles": PROFILE,
     "user_playbooks": USER_PLAYBOOK,
     "agent_playbooks": AGENT_PLAYBOOK,
+    "events": HISTORY,
     "dismissals": DISMISSED,
+    "opt_outs": OPT_OUT,
+    "erasures": ERASED,
     "outcomes": OUTCOME,
+    "usages": USAGE,
 }
 
 
@@ -44,8 +53,10 @@ class Health(JobQueue):
         """Rows by what they are; see the contract."""
         with self._database.read() as connection:
             counts = {name: _count(connection, table) for name, table in _COUNTED.items()}
-            over = select(func.count()).where(PROFILE.c.expiration_timestamp <= self._now_seconds())
-            counts["profiles"] -= connection.execute(over).scalar_one()
+            counts["supports"] = _count(connection, AGENT_PLAYBOOK, AGENT_PLAYBOOK.c.needs > 0)
+            over = PROFILE.c.expiration_timestamp <= self._now_seconds()
+            counts["expired_profiles"] = _count(connection, PROFILE, over)
+            counts["profiles"] -= counts["expired_profiles"]
             done = connection.execute(select(func.count()).where(JOB.c.state == "done")).scalar_one()
         return counts | self.backlog() | {"jobs_done": int(done)}
 
@@ -73,8 +84,8 @@ class Health(JobQueue):
         yield Finding("ok", "full text", f"{requests} requests wait for the next search of their user")
 
 
-def _count(connection: Connection, table: Table) -> int:
-    return int(connection.execute(select(func.count()).select_from(table)).scalar_one())
+def _count(connection: Connection, table: Table, *which: ColumnElement[bool]) -> int:
+    return int(connection.execute(select(func.count()).select_from(table).where(*which)).scalar_one())
 
 
 def _schema(connection: Connection) -> Finding:

@@ -42,11 +42,13 @@ _e, _s = EVIDENCE.c, SUPPORT.c
 _EQUAL = ("user_id", "agent_version", "playbook_name", "source", "profile_time_to_live")
 
 
-def insert_rows(connection: Connection, dialect: Dialect, kind: Kind, rows: Sequence[dict[str, Any]]) -> None:
-    """Store new rows and their full text."""
+def insert_rows(
+    connection: Connection, dialect: Dialect, kind: Kind, rows: Sequence[dict[str, Any]], *, noted: bool = True
+) -> None:
+    """Store new rows and their full text; ``noted`` in their history, unless that comes along with them."""
     if rows:
         connection.execute(insert(kind.table), list(rows))
-        if kind.personal:
+        if kind.personal and noted:
             note(connection, kind, "added", [row for row in rows if row["status"] is None])
         put_documents(connection, dialect, [kind.document(row) for row in rows])
 

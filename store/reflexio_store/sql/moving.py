@@ -6,20 +6,16 @@ import base64
 import binascii
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
-from dataclasses import fields
-from itertools import takewhile
-from math import inf
 from typing import Any, Final, cast
 
 import orjson
-from sqlalchemy import Column, ColumnElement, Connection, RowMapping, Table, and_, false, select, tuple_
+from sqlalchemy import Column, ColumnElement, Connection, RowMapping, Table, and_, false, select, true, tuple_
 
 from reflexio_store.errors import InvalidInputError
 from reflexio_store.models import Evidence, Learning
 from reflexio_store.moving import (
-    Dismissal,
+    RECORD_KINDS,
     JobRecord,
-    OptOut,
     Record,
     RecordKind,
     RecordPage,
@@ -27,49 +23,33 @@ from reflexio_store.moving import (
     Support,
     record_kind,
 )
-from reflexio_store.records import InteractionRecord, TurnRecord
+from reflexio_store.records import TurnRecord
 
+from .compaction import COMPACT
 from .database import retried
 from .kinds import NOT_GIVEN, Kind, kind_named
 from .learning_rows import insert_rows, named, remove_rows, values_of
+from .moved_turns import name_of, turns_here, turns_in
 from .part import among
+from .plain_rows import PLAIN_ROWS, PlainRows, put_plain
 from .requests import Turns
 from .rows import storable
 from .sharing import put_support, supports_of
-from .tables import (
-    AGENT_PLAYBOOK,
-    DISMISSED,
-    EVIDENCE,
-    INTERACTION,
-    JOB,
-    OPT_OUT,
-    OUTCOME,
-    PROFILE,
-    REQUEST,
-    USER_PLAYBOOK,
-)
-from .unread import leave_unread
-from .uses import outcome_row, outcome_value
+from .tables import AGENT_PLAYBOOK, EVIDENCE, JOB, REQUEST
+from .unread import ask_for_unread, leave_sessions_unread
 
+_LEARNED: Final[tuple[RecordKind, ...]] = ("profile", "user_playbook", "agent_playbook")
 _TABLES: Final[dict[RecordKind, Table]] = {
     "request": REQUEST,
-    "profile": PROFILE,
-    "user_playbook": USER_PLAYBOOK,
-    "agent_playbook": AGENT_PLAYBOOK,
+    **{kind: kind_named(kind).table for kind in _LEARNED},
     "support": AGENT_PLAYBOOK,
-    "dismissal": DISMISSED,
-    "opt_out": OPT_OUT,
-    "outcome": OUTCOME,
     "job": JOB,
+    **{kind: plain.table for kind, plain in PLAIN_ROWS.items()},
 }
-_PAGE_CHARACTERS: Final = 8_000_000  # of messages: a page of requests that hold more than this is cut short
-_ROWS_AT_ONCE: Final = 100  # held in memory on their way from a server
-_LISTS: Final = ("tools_used", "citations", "retrieved_learnings")
-_REQUEST_FIELDS: Final = sorted({item.name for item in fields(TurnRecord)} - {"interactions", "metadata", "options"})
-_MESSAGE_COLUMNS: Final = [
-    *(INTERACTION.c[name] for name in ("user_id", "request_id", "seq")),
-    *(INTERACTION.c[item.name] for item in fields(InteractionRecord) if item.name != "place"),
-]
+_ONLY: Final[dict[RecordKind, ColumnElement[bool]]] = {
+    "support": AGENT_PLAYBOOK.c.needs > 0,
+    "job": JOB.c.kind != COMPACT,
+}
 _JOB_FIELDS: Final = ("user_id", "kind", "key", "due_us", "attempts", "last_error")
 _NOT_HELD: Final = {"generation": 1, "token": "", "lease_until_us": 0}
 
@@ -86,9 +66,9 @@ class Records(Turns):
         """Everything of one kind in the order of its keys, one page of it; see the contract."""
         table = _TABLES[kind]
         key = _key_of(table)
-        which = [] if user_id is None else [_held_on(table, user_id)]
-        if kind == "support":
-            which.append(AGENT_PLAYBOOK.c.needs > 0)
+        which = [_ONLY.get(kind, true())]
+        if user_id is not None:
+            which.append(_held_on(table, user_id))
         if cursor is not None:
             which.append(tuple_(*key) > tuple_(*_place(cursor, len(key))))
         statement = select(table).where(*which).order_by(*key).limit(limit)
@@ -104,26 +84,21 @@ class Records(Turns):
         by_kind: dict[RecordKind, list[Any]] = defaultdict(list)
         for record in records:
             by_kind[record_kind(record)].append(record)
-        return sum((self._put(by_kind[kind], kind) for kind in _TABLES if kind in by_kind), start=Stored())
+        return sum((self._put(by_kind[kind], kind) for kind in RECORD_KINDS if kind in by_kind), start=Stored())
 
     def losses(self) -> list[str]:
-        """None: a SQL home keeps every record whole. (What it does not give as a record is derived, or its own: search
-        indexes and vectors, the history of learnings, the account of models, digests of what was deleted.)"""
+        """None: a SQL home keeps every record whole. (Indexes and vectors are no records: each makes its own.)"""
         return []
 
     def _put(self, records: Sequence[Any], kind: RecordKind) -> Stored:
         if kind == "request":
             return self._put_turns(records)
-        if kind == "dismissal":
-            return self._put_absent(DISMISSED, [_plain_row(record) for record in records])
-        if kind == "opt_out":
-            return self._put_absent(OPT_OUT, [_plain_row(record) for record in records])
         if kind == "support":
             return self._put_support(records)
-        if kind == "outcome":
-            return self._put_absent(OUTCOME, [outcome_row(record) for record in records])
         if kind == "job":
             return self._put_jobs(records)
+        if kind in PLAIN_ROWS:
+            return self._put_plain(PLAIN_ROWS[kind], records)
         return self._put_learnings(kind_named(kind), records)
 
     def _put_turns(self, turns: Sequence[TurnRecord]) -> Stored:
@@ -131,16 +106,16 @@ class Records(Turns):
         if new == len(turns):
             return Stored(new=new)
         with self._database.read() as connection:
-            here = _turns_here(connection, turns)
-            others = [storable(turn) for turn in turns if here.get(_name(turn)) != turn]
-            here = _turns_here(connection, others)
-        differ = sum(here.get(_name(turn)) != turn for turn in others)
+            here = turns_here(connection, turns)
+            others = [storable(turn) for turn in turns if here.get(name_of(turn)) != turn]
+            here = turns_here(connection, others)
+        differ = sum(here.get(name_of(turn)) != turn for turn in others)
         return Stored(new=new, same=len(turns) - new - differ, differ=differ)
 
     @retried
-    def _put_absent(self, table: Table, rows: Sequence[dict[str, Any]]) -> Stored:
+    def _put_plain(self, kind: PlainRows, records: Sequence[Any]) -> Stored:
         with self._database.write() as connection:
-            return self._inserted(connection, table, rows)
+            return put_plain(connection, self._database.dialect, kind, records)
 
     @retried
     def _put_support(self, supports: Sequence[Support]) -> Stored:
@@ -149,16 +124,15 @@ class Records(Turns):
 
     @retried
     def _put_jobs(self, jobs: Sequence[JobRecord]) -> Stored:
+        dialect = self._database.dialect
         with self._database.write() as connection:
-            stored = self._inserted(connection, JOB, [_job_row(job) for job in jobs])
-            leave_unread(connection, self._database.dialect, jobs)
-            return stored
-
-    def _inserted(self, connection: Connection, table: Table, rows: Sequence[dict[str, Any]]) -> Stored:
-        self._database.dialect.hold(connection, {row["user_id"] for row in rows})
-        statement = self._database.dialect.insert(table).on_conflict_do_nothing().returning(table.c.user_id)
-        new = len(connection.execute(statement, rows).all())
-        return Stored(new=new, same=len(rows) - new)
+            dialect.hold(connection, {job.user_id for job in jobs})
+            absent = dialect.insert(JOB).on_conflict_do_nothing().returning(*_key_of(JOB))
+            new = {tuple(name) for name in connection.execute(absent, [_job_row(job) for job in jobs])}
+            leave_sessions_unread(connection, dialect, [job for job in jobs if job.rereads])
+            known = [job for job in jobs if (job.user_id, job.kind, job.key) not in new]
+            ask_for_unread(connection, [job for job in known if job.state == "ready"])
+        return Stored(new=len(new), same=len(jobs) - len(new))
 
     @retried
     def _put_learnings(self, kind: Kind, learnings: Sequence[Learning]) -> Stored:
@@ -174,7 +148,7 @@ class Records(Turns):
             changed = {key for key, value in here.items() if value != placed[key]}
             self._remove(connection, kind, changed)
             stored = [value for key, value in placed.items() if key in changed or key not in here]
-            insert_rows(connection, self._database.dialect, kind, [row for row, _ in stored])
+            insert_rows(connection, self._database.dialect, kind, [row for row, _ in stored], noted=False)
             self._add_evidence(connection, kind, stored)
         new = len(placed) - len(here)
         return Stored(new=new, replaced=len(changed), same=len(learnings) - new - len(changed))
@@ -205,71 +179,14 @@ def _held_on(table: Table, user_id: str) -> ColumnElement[bool]:
 def _records(connection: Connection, kind: RecordKind, rows: Sequence[RowMapping]) -> list[Record]:
     """The records that rows are; of large requests only the first."""
     if kind == "request":
-        return list(_turns(connection, rows))
+        return list(turns_in(connection, rows))
     if kind == "support":
         return list(supports_of(connection, rows))
-    if kind == "dismissal":
-        return [Dismissal(**row) for row in rows]
-    if kind == "opt_out":
-        return [OptOut(**row) for row in rows]
-    if kind == "outcome":
-        return [outcome_value(row) for row in rows]
     if kind == "job":
         return [_job(row) for row in rows]
+    if kind in PLAIN_ROWS:
+        return list(map(PLAIN_ROWS[kind].value, rows))
     return cast("list[Record]", values_of(connection, kind_named(kind), rows))
-
-
-def _turns(connection: Connection, rows: Sequence[RowMapping]) -> list[TurnRecord]:
-    if not rows:
-        return []
-    span = tuple_(*_MESSAGE_COLUMNS[:2])
-    which = and_(span >= tuple_(*_name_in(rows[0])), span <= tuple_(*_name_in(rows[-1])))
-    messages, beyond = _messages(connection, which, _PAGE_CHARACTERS)
-    whole = takewhile(lambda row: _name_in(row) != beyond, rows)
-    return [_turn(row, messages[_name_in(row)]) for row in whole]
-
-
-def _messages(
-    connection: Connection, which: ColumnElement[bool], most: float = inf
-) -> tuple[dict[Name, list[InteractionRecord]], Name | None]:
-    """The messages of requests, in order; where they hold more than ``most`` characters, those of the first requests,
-    and the name of the one to go on with."""
-    messages: dict[Name, list[InteractionRecord]] = defaultdict(list)
-    size = 0
-    statement = select(*_MESSAGE_COLUMNS).where(which).order_by(*_key_of(INTERACTION))
-    rows: Iterable[Any] = connection.execute(statement.execution_options(yield_per=_ROWS_AT_ONCE))
-    for row in rows:
-        name = row[0], row[1]
-        if size > most and name not in messages:
-            return messages, name
-        item = InteractionRecord(*row[3:])
-        for listed in _LISTS:
-            if getattr(item, listed) is None:
-                setattr(item, listed, [])
-        if row[2] != len(messages[name]):
-            item.place = row[2]
-        messages[name].append(item)
-        size += len(item.content) + len(item.shadow_content) + len(item.expert_content) + len(item.image_encoding)
-    return messages, None
-
-
-def _turn(row: RowMapping, messages: list[InteractionRecord]) -> TurnRecord:
-    """The turn that a request's row and its messages are."""
-    values = {name: row[name] for name in _REQUEST_FIELDS}
-    return TurnRecord(**values, interactions=messages, metadata=row["details"] or {}, options=row["options"] or {})
-
-
-def _turns_here(connection: Connection, turns: Sequence[TurnRecord]) -> dict[Name, TurnRecord]:
-    """The turns that are stored under the names of these."""
-    here: dict[Name, TurnRecord] = {}
-    names = [_name(turn) for turn in turns]
-    messages: dict[Name, list[InteractionRecord]] = {}
-    for some in among(INTERACTION.c.user_id, INTERACTION.c.request_id, names):
-        messages |= _messages(connection, some)[0]
-    for some in among(REQUEST.c.user_id, REQUEST.c.request_id, names):
-        requests = connection.execute(select(REQUEST).where(some)).mappings()
-        here |= {_name_in(row): _turn(row, messages.get(_name_in(row), [])) for row in requests}
-    return here
 
 
 def _learnings_here(connection: Connection, kind: Kind, keys: Iterable[Name]) -> dict[Name, Placed]:
@@ -294,20 +211,8 @@ def _job_row(job: JobRecord) -> dict[str, Any]:
     return {**fields, "state": job.state, "payload": job.payload or None, "result": job.result or None, **_NOT_HELD}
 
 
-def _plain_row(item: Dismissal | OptOut) -> dict[str, Any]:
-    return {name: getattr(item, name) for name in item.__dataclass_fields__}
-
-
 def _place_of(item: Evidence) -> tuple[str, int]:
     return item.request_id, item.interaction_index
-
-
-def _name(turn: TurnRecord) -> Name:
-    return turn.user_id, turn.request_id
-
-
-def _name_in(row: RowMapping) -> Name:
-    return row["user_id"], row["request_id"]
 
 
 def _key_of(table: Table) -> list[Column[Any]]:

@@ -17,6 +17,7 @@ from reflexio_store.records import TurnRecord
 from .database import retried
 from .erasure import not_erased
 from .jobs import ask_to_learn
+from .moved_turns import leave_turns_unread
 from .part import Part
 from .rows import interaction_rows, request_row, storable
 from .tables import INTERACTION, REQUEST, SESSION
@@ -50,7 +51,9 @@ class Turns(Part):
             dialect.insert_all(connection, INTERACTION, [row for turn in new for row in interaction_rows(turn)])
             note_shown(connection, dialect, new)
             self._note_sessions(connection, new)
-            if learn_after is not None:
+            if learn_after is None:
+                leave_turns_unread(connection, new)
+            else:
                 ask_to_learn(connection, dialect, new, now_us=self._clock(), learn_after=learn_after)
             return len(new)
 

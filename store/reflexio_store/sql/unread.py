@@ -6,7 +6,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from typing import Any, Final
 
-from sqlalchemy import ColumnElement, Connection, Row, and_, delete, func, literal, select, tuple_, update
+from sqlalchemy import ColumnElement, Connection, Row, and_, delete, exists, func, literal, select, tuple_, update
 
 from reflexio_store.contract import Fresh, Reading, Unlearned
 from reflexio_store.moving import JobRecord
@@ -14,14 +14,14 @@ from reflexio_store.terms import USER_ROLES
 
 from .database import retried
 from .dialects import Dialect
-from .jobs import LEARN, make_due
+from .jobs import LEARN, is_learning, make_due
 from .listing import request_data
 from .part import Part, chunks
 from .rows import interaction_value
-from .tables import INTERACTION, REQUEST, UNLEARNED
+from .tables import INTERACTION, JOB, REQUEST, UNLEARNED
 from .words import common_words, query_words
 
-_u, _r, _i = UNLEARNED.c, REQUEST.c, INTERACTION.c
+_u, _r, _i, _j = UNLEARNED.c, REQUEST.c, INTERACTION.c, JOB.c
 _COMMON: Final = 0.5  # what a word that is common in English weighs, as among learnings
 _MOST_CHARACTERS: Final = 2_000  # of a message that are compared
 _Place = tuple[int, str]
@@ -116,8 +116,8 @@ class Unread(Part):
         return sum(map(len, sessions.values()))
 
 
-def leave_unread(connection: Connection, dialect: Dialect, jobs: Iterable[JobRecord]) -> None:
-    """Let the sessions that open jobs learn from be unread as a whole: which turns were read did not move with them."""
+def leave_sessions_unread(connection: Connection, dialect: Dialect, jobs: Iterable[JobRecord]) -> None:
+    """Let the sessions that open jobs learn from be unread as a whole: which of their turns were read is not known."""
     size = select(func.count()).where(_i.user_id == _r.user_id, _i.request_id == _r.request_id).scalar_subquery()
     for job in jobs:
         learns, _, extractor = job.kind.partition(".")
@@ -127,6 +127,17 @@ def leave_unread(connection: Connection, dialect: Dialect, jobs: Iterable[JobRec
         columns = (_r.user_id, _r.session_id, literal(extractor), _r.request_id, size, literal(False))
         rows = select(*columns).where(theirs)
         connection.execute(dialect.insert(UNLEARNED).from_select(list(_u.keys()), rows).on_conflict_do_nothing())
+
+
+def ask_for_unread(connection: Connection, jobs: Iterable[JobRecord]) -> None:
+    """Let jobs that learn be ready again where they are done, but turns that moved in are unread."""
+    unread = exists().where(_u.user_id == _j.user_id, _u.session_id == _j.key)
+    for job in jobs:
+        this = and_(_j.user_id == job.user_id, _j.kind == job.kind, _j.key == job.key)
+        done = and_(this, is_learning(), _j.state == "done", unread)
+        connection.execute(
+            update(JOB).where(done).values(state="ready", due_us=job.due_us, generation=_j.generation + 1)
+        )
 
 
 def forget_unread(connection: Connection, user_id: str, request_ids: Sequence[str]) -> None:

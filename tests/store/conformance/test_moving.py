@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from contextlib import closing
+
 import pytest
 
 from reflexio_store import ids
 from reflexio_store.contract import Store
 from reflexio_store.errors import InvalidInputError
+from reflexio_store.homes import open_store
 from reflexio_store.models import (
     AgentPlaybook,
     Evidence,
@@ -16,9 +19,20 @@ from reflexio_store.models import (
     UserPlaybook,
     UserProfile,
 )
-from reflexio_store.moving import RECORD_KINDS, Dismissal, JobRecord, OptOut, Record, RecordKind, Stored, Support
+from reflexio_store.moving import (
+    RECORD_KINDS,
+    Dismissal,
+    Erasure,
+    Event,
+    JobRecord,
+    OptOut,
+    Record,
+    RecordKind,
+    Stored,
+    Support,
+)
 from reflexio_store.records import TurnRecord
-from reflexio_store.terms import Supporter
+from reflexio_store.terms import Supporter, Unlearned, Usage
 from tests.store.conformance.asking import MakeTurn, search_profiles
 
 whole = pytest.mark.needs("whole records")
@@ -53,6 +67,8 @@ def some(turn: MakeTurn, user: str) -> list[Record]:
         Dismissal(user, "profile", "digest", made.request_id, 0),
         SessionOutcome(session_id="s1", user_id=user, outcome="success", occurred_at=7, created_at=8, value=0.5),
         OptOut(user, 9),
+        Event(user, "e1", 10, "profile", "b", "superseded", "Liked tea.", "a", made.request_id),
+        Usage(user, "2026-01-01", "llm", "small", 1, 2, 3, 4),
         JobRecord(user, "learn", "s1", "dead", 5, 6, "it broke", {"a": 1}, {"b": 2}),
     ]
 
@@ -65,7 +81,8 @@ RESTS_ON = Support("v1", 1, 2, "digest", (Supporter("ada", 1, "digest"), Support
 def test_what_was_put_is_read_as_it_was(store: Store, turn: MakeTurn) -> None:
     """Each record whole, and each once, however small the pages."""
     records = [*some(turn, "ada"), *some(turn, "bob"), SHARED, RESTS_ON]
-    assert store.put_records(records) == Stored(new=18)
+    records += [Erasure("digest", 11), Usage("", "2026-01-01", "llm", "small", 5)]
+    assert store.put_records(records) == Stored(new=24)
     records[records.index(SHARED)] = SHARED.model_copy(update={"support": 2})
     for limit in (1, 2, 500):
         assert told(everything(store, limit)) == sorted(map(repr, records))
@@ -84,9 +101,9 @@ def test_of_one_user_only_what_is_held_on_this_user_is_read(store: Store, turn: 
 def test_putting_again_changes_nothing(store: Store, turn: MakeTurn) -> None:
     """Within one call, too."""
     records = [*some(turn, "ada"), SHARED, RESTS_ON]
-    assert store.put_records([*records, *records]) == Stored(new=10, same=10)
+    assert store.put_records([*records, *records]) == Stored(new=12, same=12)
     before = everything(store)
-    assert store.put_records(records) == Stored(same=10)
+    assert store.put_records(records) == Stored(same=12)
     assert everything(store) == before
 
 
@@ -123,6 +140,83 @@ def test_no_work_is_asked_for_but_that_of_the_jobs(store: Store, turn: MakeTurn)
     job = store.claim_job("learn", lease_seconds=60)
     assert job is not None and store.finish_job(job, {})
     assert store.job_states("learn")[0].state == "done"
+
+
+@whole
+def test_of_sums_and_erasures_the_larger_value_counts(store: Store) -> None:
+    """In whatever order they come, and however often."""
+    used = Usage("ada", "2026-01-01", "llm", "small", calls=5, prompt_tokens=10)
+    store.put_records([used, Erasure("digest", 7)])
+    older = Usage("ada", "2026-01-01", "llm", "small", calls=4, prompt_tokens=20)
+    assert store.put_records([older, older, Erasure("digest", 6)]) == Stored(replaced=1, same=2)
+    both = Usage("ada", "2026-01-01", "llm", "small", calls=5, prompt_tokens=20)
+    assert everything(store)["usage"] == [both] and everything(store)["erasure"] == [Erasure("digest", 7)]
+    assert store.put_records([older, used, Erasure("digest", 8)]) == Stored(replaced=1, same=2)
+    assert everything(store)["erasure"] == [Erasure("digest", 8)]
+
+
+@whole
+def test_what_was_erased_is_refused_where_the_digest_arrives(store: Store, turn: MakeTurn) -> None:
+    """A turn of it that waits in some spool is not stored; one that moves in on purpose is."""
+    late = turn("forget this")
+    store.add_turns([late], learn_after=None)
+    store.delete_user("ada")
+    (noted,) = everything(store)["erasure"]
+    assert isinstance(noted, Erasure)
+    with closing(open_store("sqlite://")) as other:
+        other.put_records([noted])
+        assert other.add_turns([late]) == 0 and other.counts()["erasures"] == 1
+        assert other.put_records([late]) == Stored(new=1)
+
+
+@whole
+def test_only_what_was_unread_is_unread_where_it_arrives(store: Store, turn: MakeTurn) -> None:
+    """By the extractors that had not read it; and a turn that is there is not unread once more."""
+    read, fresh, private = turn("one"), turn("two", options={"force_extraction": True}), turn("three")
+    store.add_turns([read, fresh])
+    store.hand_over("ada", "s1", ["facts", "llm"])
+    store.mark_learned("ada", "s1", "facts", [read.request_id, fresh.request_id])
+    store.mark_learned("ada", "s1", "llm", [read.request_id])
+    store.add_turns([private], learn_after=None)
+    records = [record for kind in RECORD_KINDS for record in everything(store)[kind]]
+    with closing(open_store("sqlite://")) as other:
+        other.put_records(records)
+        unread = [Unlearned("llm", fresh.request_id, 1, forced=True)]
+        assert other.unlearned("ada", "s1") == unread == store.unlearned("ada", "s1")
+        assert told(everything(other)) == told(everything(store))
+        other.mark_learned("ada", "s1", "llm", [fresh.request_id])
+        other.put_records(records)
+        assert other.unlearned("ada", "s1") == []
+
+
+@whole
+def test_a_turn_that_is_unread_is_learned_from_though_its_session_was_learned_here(
+    store: Store, turn: MakeTurn
+) -> None:
+    """Its agent spoke here before the older turns moved in; a second time nothing is asked for."""
+    old, new = turn("said before", at=1_700_000_000), turn("said here", at=1_700_000_100)
+    with closing(open_store("sqlite://")) as other:
+        other.add_turns([old])
+        records = [record for kind in RECORD_KINDS for record in everything(other)[kind]]
+    store.add_turns([new])
+    for _ in range(2):
+        job = store.claim_job("learn", lease_seconds=60)
+        assert job is not None and store.finish_job(job, {})
+        store.mark_learned("ada", "s1", "", [old.request_id, new.request_id])
+        store.put_records(records)
+        assert store.job_states("learn")[0].state == ("ready" if store.unlearned("ada", "s1") else "done")
+        if store.job_states("learn")[0].state == "done":
+            break
+    else:
+        pytest.fail("the session is asked for again and again")
+
+
+@whole
+def test_moving_in_is_no_event_of_its_own(store: Store, turn: MakeTurn) -> None:
+    """The history of a learning is the one it came with."""
+    store.put_records(some(turn, "ada"))
+    assert [entry.action for entry in store.history("profile", user_id="ada")] == ["superseded"]
+    assert store.counts()["events"] == 1
 
 
 @whole

@@ -44,8 +44,8 @@ def test_all_that_a_server_keeps_is_read_once(home: Store, turn: MakeTurn, limit
     names = [record.request_id for record in read(home, "request", limit, "ada") if isinstance(record, TurnRecord)]
     assert sorted(names) == sorted(item.request_id for item in turns)
     assert {kind: len(read(home, kind, limit)) for kind in RECORD_KINDS} == {
-        "request": 8, "profile": 1, "user_playbook": 1, "agent_playbook": 1, "support": 0,
-        "dismissal": 0, "opt_out": 0, "outcome": 1, "job": 0,
+        "erasure": 0, "request": 8, "profile": 1, "user_playbook": 1, "agent_playbook": 1, "support": 0,
+        "event": 0, "dismissal": 0, "opt_out": 0, "outcome": 1, "usage": 0, "job": 0,
     }  # fmt: skip
     assert read(home, "agent_playbook", limit, "ada") == []
 
@@ -61,8 +61,8 @@ def test_moving_again_changes_nothing(home: Store, turn: MakeTurn) -> None:
         Dismissal("ada", "profile", "digest", "r", 0),
         JobRecord("ada", "learn", "s1"),
     ]
-    assert home.put_records(records) == Stored(new=5)
-    assert home.put_records(records) == Stored(same=5)
+    assert home.put_records(records) == Stored(new=5, lost=2)
+    assert home.put_records(records) == Stored(same=5, lost=2)
     changed = UserProfile(profile_id="a", user_id="ada", content="Likes coffee.")
     assert home.put_records([changed]) == Stored(replaced=1)
     assert home.losses()
