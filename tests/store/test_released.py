@@ -86,7 +86,7 @@ def test_children_and_triggers_survive(client: ReflexioClient) -> None:
     for user_id in ("ada", "bob"):
         client.clear_user_data(user_id)
     left = {name: number for name, number in client.store.counts().items() if number and not name.startswith("jobs")}
-    assert left == {"agent_playbooks": 1}
+    assert left == {"agent_playbooks": 1, "erasures": 3}
 
 
 def test_learning_goes_on(client: ReflexioClient) -> None:
