@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from reflexio_store.contract import Change
 from reflexio_store.errors import (
     InvalidInputError,
     SchemaTooNewError,
@@ -18,7 +19,14 @@ from reflexio_store.errors import (
     StoreURLError,
 )
 from reflexio_store.homes import open_store
-from reflexio_store.models import GetRequestsRequest, LearningQuery, SearchInteractionRequest, UserProfile
+from reflexio_store.models import (
+    Evidence,
+    GetRequestsRequest,
+    LearningQuery,
+    SearchInteractionRequest,
+    Status,
+    UserProfile,
+)
 from reflexio_store.records import InteractionRecord, TurnRecord
 from reflexio_store.sql.dialects.sqlite_driver import driver as sqlite3
 from reflexio_store.sql.home import SqlStore
@@ -192,6 +200,35 @@ class TestForgettingOnDisk:
             store.delete_learnings("profile", ids[1:])
         left = b"".join(file.read_bytes() for file in tmp_path.iterdir()).lower()
         assert b"zitherquartz" not in left and b"xanthippoli" not in left and b"bonn" not in left
+
+    @pytest.mark.parametrize("replace", ["add", "import", "promote"])
+    def test_words_that_were_replaced_leave_the_pages_soon(self, tmp_path: Path, replace: str) -> None:
+        """As those that were deleted do, without anybody waiting for it."""
+        old = UserProfile(user_id="ada", profile_id="p", content="plays the zitherquartz")
+        new = old.model_copy(update={"content": "plays the flute"})
+        with closing(SqlStore(f"sqlite:///{tmp_path / 'home.db'}")) as store:
+            store.add_learnings([old])
+            if replace == "add":
+                store.add_learnings([new])
+            elif replace == "import":
+                assert store.put_records([new]).replaced == 1
+            else:
+                store.update_learning("profile", "p", {"status": Status.ARCHIVED})
+                store.add_learnings([new.model_copy(update={"profile_id": "q", "status": Status.PENDING})])
+                assert store.promote("profile").deleted == 1
+            assert store.wait_for_compaction(20)
+        left = b"".join(file.read_bytes() for file in tmp_path.iterdir())
+        assert b"zitherquartz" not in left and b"flute" in left
+
+    def test_only_words_that_go_are_a_reason_to_rewrite_the_index(self, turn: MakeTurn) -> None:
+        """Not what is added, confirmed, merged or superseded."""
+        with closing(SqlStore("sqlite://")) as store:
+            for number, content in enumerate(("Likes tea.", "Likes tea.", "Loves tea.", "Hates tea.")):
+                store.add_turns([turn(request_id=str(number))], learn_after=None)
+                learning = UserProfile(user_id="ada", content=content)
+                evidence = (Evidence(request_id=str(number)),)
+                store.apply("ada", [Change("add", "profile", learning, evidence=evidence)])
+            assert store.counts()["jobs_ready"] == 0
 
 
 class TestDeletes:

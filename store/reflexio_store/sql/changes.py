@@ -11,6 +11,7 @@ from reflexio_store.contract import Applied, Change
 from reflexio_store.json_text import storable_json
 from reflexio_store.models import Evidence, Status, UserPlaybook, UserProfile
 
+from .compaction import Compaction
 from .database import retried
 from .dialects import Dialect
 from .dismissals import is_dismissed
@@ -18,7 +19,7 @@ from .expiry import ask_to_purge
 from .kinds import PROFILES, Kind, kind_named
 from .learning_rows import add_evidence, evidence_of, insert_rows, interaction_ids, named, remove_evidence, rewrite_row
 from .opting import has_opted_out
-from .part import Part, chunks
+from .part import chunks
 from .sharing import playbooks_changed, reconcile
 from .succession import confirmed, merge, settle, told_at
 from .tables import INTERACTION
@@ -31,7 +32,7 @@ _KEPT: Final = frozenset(
 _ORIGIN: Final = frozenset({"generated_from_request_id", "request_id", "source_interaction_ids", "source_span"})
 
 
-class Changes(Part):
+class Changes(Compaction):
     """The part of a home that applies changes."""
 
     @retried
@@ -57,7 +58,9 @@ class Changes(Part):
                 ask_to_purge(connection, self._database.dialect, first)
             if applied.playbooks_added or applied.playbooks_updated or applied.retired:
                 self._note_playbooks(connection, user_id, changes)
-            return applied
+        if applied.profiles_updated or applied.playbooks_updated or applied.retired:
+            self._compact_later()
+        return applied
 
     def _note_playbooks(self, connection: Connection, user_id: str, changes: Sequence[Change]) -> None:
         """Let agent playbooks follow."""

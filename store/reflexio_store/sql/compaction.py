@@ -1,17 +1,17 @@
 """Compaction: the words of what was deleted leave the pages of the full text as well, soon and in small steps.
 
 A document that is dropped is found no more, but its words stay in the pages of the index until these are rewritten,
-which takes time in proportion to the whole index. So a delete does a first small piece itself (all of it, where the
-index is small). What remains is noted as a row among the jobs, which commits with the delete, and a thread goes on in
-steps of some milliseconds, between which others write. Should the process end before, the next one to open the store
-goes on.
+which takes time in proportion to the whole index. So whoever drops words notes that as a row among the jobs, which
+commits with the drop. A delete does a first small piece itself (all of it, where the index is small); what replaces
+words does not wait. What remains is done by a thread in steps of some milliseconds, between which others write. Should
+the process end before, the next one to open the store goes on.
 """
 
 from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Final
 
@@ -20,7 +20,7 @@ from sqlalchemy import Connection, and_, delete, select
 from reflexio_store.errors import ReflexioError
 
 from .database import Database
-from .dialects import TextIndexName
+from .dialects import Dialect, TextIndexName
 from .part import Clock, Part
 from .tables import JOB
 
@@ -30,6 +30,7 @@ COMPACT: Final = "compact"
 _WITHIN_A_DELETE = 16  # pages: some milliseconds
 _IN_A_STEP = 64
 _PAUSE = 0.02  # seconds in which others write
+_GATHER = 0.5  # seconds in which more may be replaced, so that the index is rewritten once for all of it
 _AT_CLOSE = 1.0
 
 
@@ -53,11 +54,11 @@ class Compaction(Part):
         return True
 
     @contextmanager
-    def _dropping(self, *indexes: TextIndexName) -> Iterator[Connection]:
-        """A transaction that drops documents from indexes; these are compacted, at once or soon."""
+    def _dropping(self) -> Iterator[Connection]:
+        """A transaction that drops documents; their indexes are compacted, at once or soon."""
         with self._database.write() as connection:
             yield connection
-            self._compact(connection, indexes)
+            self._compact(connection)
         self._clean_up()
 
     def _clean_up(self) -> None:
@@ -65,19 +66,20 @@ class Compaction(Part):
         self._go_on_compacting()
         self._database.scrub()
 
-    def _compact(self, connection: Connection, indexes: Iterable[TextIndexName]) -> None:
-        """Begin to compact indexes, in the transaction that dropped documents from them."""
-        owed = _owed(connection)
-        for index in indexes:
-            if index not in owed and not self._database.dialect.text.compact(connection, index, pages=_WITHIN_A_DELETE):
-                row = {"user_id": "", "kind": COMPACT, "key": index, "state": "ready", "due_us": self._clock()}
-                rest = {"attempts": 0, "generation": 1, "token": "", "lease_until_us": 0, "last_error": ""}
-                connection.execute(self._database.dialect.insert(JOB).values(row | rest).on_conflict_do_nothing())
+    def _compact(self, connection: Connection) -> None:
+        """Begin to compact what is owed, in the transaction that dropped documents."""
+        for index in _owed(connection):
+            self._compact_piece(connection, index, _WITHIN_A_DELETE)
 
-    def _go_on_compacting(self) -> None:
+    def _compact_later(self) -> None:
+        """After words were replaced: let them leave the pages soon."""
+        self._go_on_compacting(_GATHER)
+
+    def _go_on_compacting(self, after: float = 0.0) -> None:
         """Have a thread do what is owed, if anything is and none is at it."""
         if (self._compactor is None or not self._compactor.is_alive()) and self._owed():
-            thread = threading.Thread(target=self._compact_all, name="reflexio-compacting", daemon=True)
+            args = (after,)
+            thread = threading.Thread(target=self._compact_all, args=args, name="reflexio-compacting", daemon=True)
             self._compactor = thread
             thread.start()
 
@@ -85,13 +87,15 @@ class Compaction(Part):
         """Before closing: let the thread go on for a moment, without pausing."""
         if self._compactor is not None:
             self._hurry.set()
+            self._go_on_compacting()
             self._compactor.join(_AT_CLOSE)
 
     def _owed(self) -> list[TextIndexName]:
         with self._database.read() as connection:
             return _owed(connection)
 
-    def _compact_all(self) -> None:
+    def _compact_all(self, after: float) -> None:
+        self._hurry.wait(after)
         try:
             for index in self._owed():
                 while not self._compact_more(index):
@@ -103,11 +107,25 @@ class Compaction(Part):
     def _compact_more(self, index: TextIndexName) -> bool:
         """Whether the index is compact now."""
         with self._database.write() as connection:
-            done = self._database.dialect.text.compact(connection, index, pages=_IN_A_STEP)
-            if done:
-                connection.execute(delete(JOB).where(and_(JOB.c.kind == COMPACT, JOB.c.key == index)))
-            return done
+            return self._compact_piece(connection, index, _IN_A_STEP)
+
+    def _compact_piece(self, connection: Connection, index: TextIndexName, pages: int) -> bool:
+        done = self._database.dialect.text.compact(connection, index, pages=pages)
+        if done:
+            connection.execute(delete(JOB).where(_OWED, JOB.c.key == index))
+        return done
+
+
+_OWED: Final = and_(JOB.c.user_id == "", JOB.c.kind == COMPACT)
+
+
+def owe(connection: Connection, dialect: Dialect, index: TextIndexName) -> None:
+    """Note that words were dropped from an index, in the transaction that dropped them."""
+    if dialect.text.keeps_dropped:
+        row = {"user_id": "", "kind": COMPACT, "key": index, "state": "ready", "due_us": time.time_ns() // 1000}
+        rest = {"attempts": 0, "generation": 1, "token": "", "lease_until_us": 0, "last_error": ""}
+        connection.execute(dialect.insert(JOB).values(row | rest).on_conflict_do_nothing())
 
 
 def _owed(connection: Connection) -> list[TextIndexName]:
-    return list(connection.execute(select(JOB.c.key).where(JOB.c.kind == COMPACT)).scalars())
+    return list(connection.execute(select(JOB.c.key).where(_OWED)).scalars())

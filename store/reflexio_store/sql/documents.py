@@ -15,6 +15,7 @@ from sqlalchemy import Connection, RowMapping, and_, bindparam, delete, insert, 
 
 from reflexio_store.ids import new_document_number
 
+from .compaction import owe
 from .dialects import Dialect, TextIndexName
 from .part import chunks
 from .tables import DOCUMENT, SCOPE
@@ -79,8 +80,13 @@ def put_documents(connection: Connection, dialect: Dialect, documents: Iterable[
         _tally(connection, dialect, rows, 1)
 
 
-def drop_documents(connection: Connection, dialect: Dialect, keys: Iterable[DocumentKey]) -> None:
-    """Remove all documents with the same kind, owner and key (whatever their ``seq``)."""
+def drop_documents(
+    connection: Connection, dialect: Dialect, keys: Iterable[DocumentKey], *, for_good: bool = True
+) -> None:
+    """Remove all documents with the same kind, owner and key (whatever their ``seq``).
+
+    ``for_good``: their words shall leave the pages of the index, too, for they are not put into it again.
+    """
     names: dict[tuple[str, str], dict[str, None]] = {}
     for key in keys:
         names.setdefault((key.owner, key.kind), {})[key.key] = None
@@ -93,6 +99,8 @@ def drop_documents(connection: Connection, dialect: Dialect, keys: Iterable[Docu
                 _tally(connection, dialect, rows, -1)
                 connection.execute(delete(DOCUMENT).where(which))  # waits for whoever keeps vectors of them
                 drop_vectors(connection, owner, kind, [row["row"] for row in rows])
+                if for_good:
+                    owe(connection, dialect, _index_of(kind))
 
 
 def read_documents(connection: Connection, rows: Iterable[int]) -> dict[int, Stored]:
@@ -141,10 +149,13 @@ def _each_index(connection: Connection, act: Any, rows: Sequence[dict[str, Any] 
     entries: dict[TextIndexName, list[tuple[int, list[str]]]] = {"learning": [], "interaction": []}
     for row in rows:
         words = dict.fromkeys([*row["head"].split(), *row["body"].split()])
-        index: TextIndexName = "interaction" if row["kind"] == INTERACTION_KIND else "learning"
-        entries[index].append((row["row"], terms_of(row["scopes"].split(), words)))
+        entries[_index_of(row["kind"])].append((row["row"], terms_of(row["scopes"].split(), words)))
     for name, found in entries.items():
         act(connection, name, found)
+
+
+def _index_of(kind: str) -> TextIndexName:
+    return "interaction" if kind == INTERACTION_KIND else "learning"
 
 
 def _tally(connection: Connection, dialect: Dialect, rows: Sequence[dict[str, Any] | RowMapping], sign: int) -> None:

@@ -27,7 +27,7 @@ class Expiry(Compaction):
     def purge_expired(self) -> int:
         """Delete the profiles whose time to live is over; how many. Nothing that they had superseded comes back."""
         dialect = self._database.dialect
-        with self._dropping("learning") as connection:
+        with self._dropping() as connection:
             over = _p.expiration_timestamp <= self._now_seconds()
             dialect.hold(connection, connection.execute(select(_p.user_id).where(over).distinct()).scalars())
             rows = connection.execute(select(PROFILE).where(over)).mappings().all()

@@ -17,7 +17,6 @@ from reflexio_store.contract import Receipt
 
 from .compaction import COMPACT, Compaction
 from .database import retried
-from .dialects import TextIndexName
 from .dismissals import drop_dismissals
 from .erasure import note_requests, note_sessions, note_user
 from .history import forget_history_of_requests
@@ -74,7 +73,7 @@ class Forgetting(Compaction):
             note_shown_again(connection, self._database.dialect, user_id, request_id)
             receipt = Receipt(interactions=1, profiles=profiles, user_playbooks=playbooks)
             receipt = _sum(receipt, self._unshare(connection, user_id))
-            self._compact(connection, _touched(receipt))
+            self._compact(connection)
             return receipt
 
     def delete_requests(self, request_ids: Sequence[str] | None, *, user_id: str | None = None) -> Receipt:
@@ -132,7 +131,7 @@ class Forgetting(Compaction):
             jobs = connection.execute(delete(JOB).where(JOB.c.user_id == user_id, JOB.c.kind != COMPACT)).rowcount
             receipt = _sum(receipt, Receipt(profiles=profiles, user_playbooks=playbooks, jobs=jobs))
             receipt = _sum(receipt, self._unshare(connection, user_id))
-            self._compact(connection, _touched(receipt))
+            self._compact(connection)
             self._database.dialect.forget_hold(connection, user_id)
         self._cache.forget(user_id)
         return receipt
@@ -171,21 +170,13 @@ class Forgetting(Compaction):
                 receipt = _sum(receipt, forget_requests(connection, self._database.dialect, user_id, part))
             receipt = _sum(receipt, Receipt(jobs=mend_sessions(connection, user_id, sorted(set(requests.values())))))
             receipt = _sum(receipt, self._unshare(connection, user_id))
-        self._compact(connection, _touched(receipt))
+        self._compact(connection)
         return receipt
 
     def _unshare(self, connection: Connection, user_id: str) -> Receipt:
         """Take away what user playbooks that are gone gave to agent playbooks."""
         lost = reconcile(connection, self._database.dialect, user_id, now_us=self._clock())
         return Receipt(agent_playbooks_retired=lost.retired, agent_playbooks_lowered=lost.lowered)
-
-
-def _touched(receipt: Receipt) -> Iterable[TextIndexName]:
-    """The indexes from which something was dropped."""
-    if receipt.interactions:
-        yield "interaction"
-    if receipt.profiles or receipt.user_playbooks or receipt.agent_playbooks_retired:
-        yield "learning"
 
 
 def _owned_by(table: Table, user_id: str | None) -> ColumnElement[bool]:

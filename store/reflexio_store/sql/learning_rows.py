@@ -59,9 +59,11 @@ def rewrite_row(
     """Put new values in the place of a row; ``new`` is the whole row."""
     connection.execute(update(kind.table).where(_same_row(kind, old)).values(new))
     note_change(connection, kind, old, new)
-    if kind.document(new) != kind.document(old):
-        drop_documents(connection, dialect, [kind.document_key(old)])
-        put_documents(connection, dialect, [kind.document(new)])
+    before, after = kind.document(old), kind.document(new)
+    if after != before:
+        words_go = not {*before.head, *before.body} <= {*after.head, *after.body}
+        drop_documents(connection, dialect, [before.key], for_good=words_go)
+        put_documents(connection, dialect, [after])
 
 
 def remove_rows(connection: Connection, dialect: Dialect, kind: Kind, which: ColumnElement[bool]) -> int:

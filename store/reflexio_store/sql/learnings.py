@@ -74,6 +74,8 @@ class LearningRecords(Compaction):
             for kind in KINDS.values():
                 self._store(connection, kind, [item for item in placed if item.kind is kind])
             self._let_follow(connection, placed)
+        if any(item.known for item in placed):
+            self._compact_later()
         return [item.id for item in placed]
 
     def _let_follow(self, connection: Connection, placed: Sequence[_Placed]) -> None:
@@ -128,7 +130,7 @@ class LearningRecords(Compaction):
         which = kind_named(kind)
         _check(which, fields)
         dialect = self._database.dialect
-        with self._dropping("learning") as connection:
+        with self._dropping() as connection:
             old = self._held(connection, which, learning_id, user_id)
             if old is None:
                 return False
@@ -177,7 +179,7 @@ class LearningRecords(Compaction):
         owned = which.column("user_id") == user_id if which.personal and user_id is not None else true()
         conditions = [owned] if ids is None else [named(which, part, user_id) for part in chunks(ids)]
         dialect = self._database.dialect
-        with self._dropping("learning") as connection:
+        with self._dropping() as connection:
             owners = [select(which.column(which.owner)).where(condition).distinct() for condition in conditions]
             dialect.hold(connection, {owner for found in owners for owner in connection.execute(found).scalars()})
             conditions += [

@@ -25,7 +25,7 @@ from reflexio_store.moving import (
 )
 from reflexio_store.records import TurnRecord
 
-from .compaction import COMPACT
+from .compaction import COMPACT, Compaction
 from .database import retried
 from .kinds import NOT_GIVEN, Kind, kind_named
 from .learning_rows import insert_rows, named, remove_rows, values_of
@@ -57,7 +57,7 @@ Name = tuple[Any, Any]
 Placed = tuple[dict[str, Any], Sequence[Evidence]]
 
 
-class Records(Turns):
+class Records(Turns, Compaction):
     """The part of a home that moves all it keeps; see :class:`~reflexio_store.moving.Moving`."""
 
     def read_records(
@@ -150,6 +150,8 @@ class Records(Turns):
             stored = [value for key, value in placed.items() if key in changed or key not in here]
             insert_rows(connection, self._database.dialect, kind, [row for row, _ in stored], noted=False)
             self._add_evidence(connection, kind, stored)
+        if changed:
+            self._compact_later()
         new = len(placed) - len(here)
         return Stored(new=new, replaced=len(changed), same=len(learnings) - new - len(changed))
 

@@ -6,15 +6,15 @@ from typing import Final
 
 from sqlalchemy import Connection, bindparam, delete, exists, select
 
+from .compaction import Compaction
 from .database import retried
-from .part import Part
 from .sharing import reconcile
 from .tables import OPT_OUT
 
 _c = OPT_OUT.c
 
 
-class Opting(Part):
+class Opting(Compaction):
     """The part of a home that knows who opted out."""
 
     @retried
@@ -26,8 +26,10 @@ class Opting(Part):
             dialect.hold(connection, [user_id])
             statement = dialect.insert(OPT_OUT).on_conflict_do_nothing().returning(_c.user_id)
             new = connection.execute(statement, [row]).first() is not None
-            reconcile(connection, dialect, user_id, now_us=self._clock())
-            return new
+            lost = reconcile(connection, dialect, user_id, now_us=self._clock())
+        if lost.retired:
+            self._compact_later()
+        return new
 
     @retried
     def opt_in(self, user_id: str) -> bool:

@@ -12,16 +12,16 @@ from sqlalchemy import ColumnElement, Connection, RowMapping, and_, select
 from reflexio_store.contract import Promoted
 from reflexio_store.models import Status
 
+from .compaction import Compaction
 from .database import retried
 from .kinds import USER_PLAYBOOKS, Kind, kind_named
 from .learning_rows import named, remove_rows, rewrite_row
-from .part import Part
 from .sharing import playbooks_changed, reconcile
 from .succession import merged_into, settle
 from .tables import SESSION
 
 
-class Promotion(Part):
+class Promotion(Compaction):
     """The part of a home that lets pending learnings become current."""
 
     def user_ids(self) -> list[str]:
@@ -46,6 +46,7 @@ class Promotion(Part):
         total = Promoted()
         for owner in self._owners(which, wanted, decisive):
             total += self._promoted(which, wanted, owner)
+        self._compact_later()
         return total
 
     def demote(
@@ -62,6 +63,7 @@ class Promotion(Part):
         total = Promoted()
         for owner in self._owners(which, wanted, (Status.ARCHIVED,)):
             total += self._demoted(which, wanted, owner)
+        self._compact_later()
         return total
 
     def _owners(self, kind: Kind, wanted: ColumnElement[bool], statuses: tuple[Status | None, ...]) -> list[str]:

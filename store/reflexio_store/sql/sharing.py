@@ -65,7 +65,7 @@ class SharingRecords(Compaction):
     @retried
     def share(self, agent_version: str, rules: Sequence[Shared], *, least: int, approve: bool) -> Sharing:
         """Note what agent playbooks of a version rest on now, in one transaction; see the contract."""
-        with self._dropping("learning") as connection:
+        with self._dropping() as connection:
             dialect = self._database.dialect
             dialect.hold(connection, {item.user_id for rule in rules for item in rule.supporters})
             dialect.hold(connection, [_held(agent_version)])  # after its users, as everybody does

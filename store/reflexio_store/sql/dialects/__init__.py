@@ -24,6 +24,9 @@ class TextIndex(Protocol):
     Terms are made by :func:`reflexio_store.sql.words.terms_of`: letters and digits, to be taken literally.
     """
 
+    keeps_dropped: bool
+    """Whether the words of dropped documents stay in its pages until it is compacted."""
+
     def put(self, connection: Connection, index: TextIndexName, entries: Sequence[tuple[int, Sequence[str]]]) -> None:
         """Add documents, each with its different terms; their numbers are not in the index yet."""
         ...

@@ -21,6 +21,8 @@ _TABLES: Final[dict[TextIndexName, str]] = {
 class PostgresqlText:
     """See :class:`~reflexio_store.sql.dialects.TextIndex`."""
 
+    keeps_dropped = False
+
     def put(self, connection: Connection, index: TextIndexName, entries: Sequence[tuple[int, Sequence[str]]]) -> None:
         """Add documents, each with its different terms."""
         if entries:

@@ -23,6 +23,8 @@ _TABLES: Final[dict[TextIndexName, str]] = {
 class SqliteText:
     """See :class:`~reflexio_store.sql.dialects.TextIndex`."""
 
+    keeps_dropped = True
+
     def put(self, connection: Connection, index: TextIndexName, entries: Sequence[tuple[int, Sequence[str]]]) -> None:
         """Add documents, each with its different terms."""
         if entries:
