@@ -25,7 +25,7 @@ from reflexio_store.moving import (
 )
 from reflexio_store.records import TurnRecord
 
-from .compaction import COMPACT
+from .compaction import COMPACT, Compaction
 from .database import retried
 from .kinds import NOT_GIVEN, Kind, kind_named
 from .learning_rows import insert_rows, named, remove_rows, values_of
@@ -57,7 +57,7 @@ Name = tuple[Any, Any]
 Placed = tuple[dict[str, Any], Sequence[Evidence]]
 
 
-class Records(Turns):
+class Records(Turns, Compaction):
     """The part of a home that moves all it keeps; see :class:`~reflexio_store.moving.Moving`."""
 
     def read_records(
@@ -134,8 +134,14 @@ class Records(Turns):
             ask_for_unread(connection, [job for job in known if job.state == "ready"])
         return Stored(new=len(new), same=len(jobs) - len(new))
 
-    @retried
     def _put_learnings(self, kind: Kind, learnings: Sequence[Learning]) -> Stored:
+        stored = self._place_learnings(kind, learnings)
+        if stored.replaced:
+            self._clean_up()
+        return stored
+
+    @retried
+    def _place_learnings(self, kind: Kind, learnings: Sequence[Learning]) -> Stored:
         placed: dict[Name, Placed] = {}
         for learning in learnings:
             row = kind.row(learning)
@@ -150,6 +156,8 @@ class Records(Turns):
             stored = [value for key, value in placed.items() if key in changed or key not in here]
             insert_rows(connection, self._database.dialect, kind, [row for row, _ in stored], noted=False)
             self._add_evidence(connection, kind, stored)
+            if changed:
+                self._compact(connection, ["learning"])
         new = len(placed) - len(here)
         return Stored(new=new, replaced=len(changed), same=len(learnings) - new - len(changed))
 
