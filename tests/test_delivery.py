@@ -160,6 +160,35 @@ def test_what_waits_at_close_is_delivered_by_the_next(shelf: Shelf, tmp_path: Pa
     assert list(folder.glob("*.spool")) == []
 
 
+class Limited(Shelf):
+    """A store that takes every other batch, and says when to come again with the others."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.taken: list[str] = []
+        self.limited = False
+
+    def add_turns(self, turns: Sequence[TurnRecord], *, learn_after: float | None = 0.0) -> int:
+        self.limited = not self.limited
+        if not self.limited:
+            raise StoreUnavailableError("rate limit", retry_after=0.0)
+        self.taken += [turn.request_id for turn in turns]
+        return super().add_turns(turns, learn_after=learn_after)
+
+
+def test_a_store_that_limits_the_rate_gets_the_spool_of_a_dead_process_piece_by_piece(tmp_path: Path) -> None:
+    """It is not given all from the beginning after each refusal, which would never come to the end."""
+    spool = FileSpool(tmp_path)
+    for number in range(30):
+        spool.append(json.dumps(a_turn(f"r{number}").to_json()).encode())
+    spool.close()
+    shelf = Limited()
+    delivery = Delivery(shelf.open, tmp_path, batch=3)  # type: ignore[arg-type]
+    delivery.flush(20)
+    delivery.close(5)
+    assert shelf.taken == [f"r{number}" for number in range(30)] and list(orphans(tmp_path)) == []
+
+
 def test_a_living_spool_is_not_adopted(delivery: Delivery, shelf: Shelf, tmp_path: Path) -> None:
     """Its owner holds the lock."""
     shelf.reachable.clear()

@@ -72,6 +72,17 @@ def test_captures_go_on_while_the_server_is_away_and_arrive_when_it_is_back(tmp_
         assert len(server.stored()) == 1
 
 
+def test_an_agent_that_is_faster_than_the_server_allows_loses_nothing(tmp_path: Path) -> None:
+    """It is left alone for as long as it says, and what waits can be told; each turn arrives once."""
+    with ReflexioServer(limited=True, window=1.0) as server:
+        with ReflexioClient(url_endpoint=server.url, spool_dir=tmp_path) as client:
+            for number in range(100):
+                client.publish_interaction("ann", SAID, session_id=f"s{number % 3}")
+            assert 0 < client.flush(0.5).remaining == client.stats()["pending"]
+            assert client.flush(60).complete
+        assert len(server.stored()) == 100
+
+
 def test_a_wrong_key_keeps_turns_waiting_and_says_so(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     """One warning, a counter of its own, and nothing set aside."""
     spool = tmp_path / "spool"

@@ -55,7 +55,7 @@ def tell_losses(store: Store) -> None:
 def counts_of(store: Store) -> dict[RecordKind, int | None]:
     """How many records of each kind a home has; None where it does not say."""
     found = store.counts()
-    kept = {kind: found.get(f"{kind}s") for kind in NAMES}
+    kept: dict[RecordKind, int | None] = {kind: found.get(f"{kind}s") for kind in NAMES}
     kept["job"] = sum(count for name, count in found.items() if name.startswith("jobs_"))
     kept["profile"] = found["profiles"] + found.get("expired_profiles", 0)
     return kept

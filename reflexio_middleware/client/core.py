@@ -19,7 +19,7 @@ from pydantic import BaseModel, ValidationError
 
 from reflexio_middleware.capture.redaction import Redaction, Redactor
 from reflexio_middleware.capture.turn import settle_turns
-from reflexio_middleware.delivery.writer import Delivery, FlushResult
+from reflexio_middleware.delivery.writer import BATCH, SERVER_BATCH, Delivery, FlushResult
 from reflexio_middleware.embedding import Embedder
 from reflexio_middleware.embedding.background import BackgroundEmbedding
 from reflexio_middleware.embedding.setup import embedder_of
@@ -128,6 +128,7 @@ class Core:
             max_bytes=self.settings.spool_max_bytes,
             max_records=self.settings.spool_max_records,
             flush_on_return=self.settings.flush_on_return,
+            batch=SERVER_BATCH if is_server(self.settings.store) else BATCH,
         )
         if not _background:
             self._open()

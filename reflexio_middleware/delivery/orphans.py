@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import BinaryIO, Final
 
@@ -21,28 +21,48 @@ class UnreadableSpoolError(Exception):
 
 
 class OrphanSpool:
-    """A spool whose owner died, held by this process while it is drained."""
+    """A spool whose owner died, held by this process while it is drained.
 
-    def __init__(self, path: Path, lockfile: LockFile) -> None:
+    Args:
+        path: The file.
+        lockfile: What it is held by.
+        begun: Where the first record stands that the store does not have.
+    """
+
+    def __init__(self, path: Path, lockfile: LockFile, begun: int) -> None:
         self.path = path
+        self.begun = begun
+        self._read = begun
         self._lockfile = lockfile
 
+    def batches(self, size: int) -> Iterator[list[bytes]]:
+        """The records, ``size`` at a time; ``begun`` moves on when the next batch is asked for."""
+        batch: list[bytes] = []
+        for payload in self.records():
+            batch.append(payload)
+            if len(batch) == size:
+                yield batch
+                batch, self.begun = [], self._read
+        if batch:
+            yield batch
+        self.begun = self._read
+
     def records(self) -> Iterator[bytes]:
-        """The records. A damaged one is set aside, and passed over to the next sound one.
+        """The records from ``begun`` on. A damaged one is set aside, and passed over to the next sound one.
 
         Raises:
             OSError: It cannot be read.
             UnreadableSpoolError: It is in another format.
         """
         with self.path.open("rb") as file:
-            start, end = len(HEADER), os.fstat(file.fileno()).st_size
+            start, end = self.begun, os.fstat(file.fileno()).st_size
             if (problem := _strange(file.read(len(HEADER)))) is not None:
                 raise UnreadableSpoolError(problem)
             while start < end:
                 payload = _record(file, start, end)
                 if payload is not None:
+                    start = self._read = start + FRAME.size + len(payload)
                     yield payload
-                    start += FRAME.size + len(payload)
                     continue
                 after = _next_sound(file, start, end)
                 _tell_damaged(self.path, file, start, after, end)
@@ -58,8 +78,11 @@ class OrphanSpool:
         self._lockfile.release(remove=False)
 
 
-def orphans(folder: Path) -> Iterator[OrphanSpool]:
-    """The spools in ``folder`` whose owner is gone, each locked by this process until it is removed or released."""
+def orphans(folder: Path, begun: Mapping[Path, int] | None = None) -> Iterator[OrphanSpool]:
+    """The spools in ``folder`` whose owner is gone, each locked by this process until it is removed or released.
+
+    ``begun`` says of those that were released where the first record stands that the store does not have.
+    """
     for path in sorted(folder.glob("*.spool")):
         lockfile = LockFile(path.with_suffix(".lock"))
         try:
@@ -71,7 +94,7 @@ def orphans(folder: Path) -> Iterator[OrphanSpool]:
         if not taken:
             continue
         if path.exists():
-            yield OrphanSpool(path, lockfile)
+            yield OrphanSpool(path, lockfile, (begun or {}).get(path, len(HEADER)))
         else:  # another process drained it between the listing and the lock
             lockfile.release(remove=True)
 

@@ -297,8 +297,10 @@ class FileSpool:
 
 
 def keep_damaged(spool: Path, damaged: bytes) -> None:
-    """Keep what cannot be read beside its spool, for a person to look at."""
+    """Keep what cannot be read beside its spool, for a person to look at; once, however often it is met."""
     broken = spool.with_suffix(".broken")
+    if broken.exists() and damaged in broken.read_bytes():
+        return
     with open(broken, "ab", opener=_private) as file:
         file.write(damaged)
     count("spool_damaged")

@@ -34,6 +34,8 @@ from reflexio_store.forking import protect
 from reflexio_store.records import TurnRecord
 
 BATCH: Final = 256
+SERVER_BATCH: Final = 32
+"""To a server, which stores turns one by one, less goes at once: so less is asked for again after an error."""
 LINGER_SECONDS: Final = 0.05
 """The writer stores turns when none has come for so long, unless somebody waits for them."""
 MAX_LINGER_SECONDS: Final = 0.5
@@ -82,6 +84,7 @@ class Delivery:
         max_records: Bound of the spool in turns.
         flush_on_return: Seconds that :meth:`put` may wait until its turn is stored; 0: it does not wait.
         adopt_every: Seconds after which spools of processes that died meanwhile are looked for again.
+        batch: Turns that are stored together at most. After an error all of them are given to the store again.
     """
 
     def __init__(
@@ -97,6 +100,7 @@ class Delivery:
         max_records: int = MAX_RECORDS,
         flush_on_return: float = 0.0,
         adopt_every: float = 60.0,
+        batch: int = BATCH,
     ) -> None:
         self._open_store = open_store
         self._folder = folder
@@ -109,6 +113,7 @@ class Delivery:
         self._flush_on_return = flush_on_return
         self._dead_letters = DeadLetters(folder, max_bytes) if folder is not None else None
         self._adopt_every = adopt_every
+        self._batch = batch
         self._closed = False
         self._reset()
         protect(self)
@@ -126,8 +131,10 @@ class Delivery:
         self._settled = 0
         self._gathered_bytes = 0
         self._failures = 0
+        self._rest: float | None = None
         self._adopted = False
         self._adopt_next = 0.0
+        self._begun: dict[Path, int] = {}
         self.last_error = ""
 
     @property
@@ -281,7 +288,8 @@ class Delivery:
                 self._changed.notify_all()
                 if not done:
                     self._failures += 1
-                    self._pause(_RETRY_SECONDS[min(self._failures, len(_RETRY_SECONDS)) - 1])
+                    pause = _RETRY_SECONDS[min(self._failures, len(_RETRY_SECONDS)) - 1]
+                    self._pause(pause if self._rest is None else min(self._rest, _RETRY_SECONDS[-1]))
                     continue
                 self._idle = True  # set before looking: a turn that comes from here on wakes this thread
                 if not self.pending:
@@ -308,6 +316,7 @@ class Delivery:
 
     def _step(self) -> bool:
         """Adopt, then store one batch; False if the store could not be reached."""
+        self._rest = None
         try:
             store = self._open_store()
             if time.monotonic() >= self._adopt_next:
@@ -316,7 +325,7 @@ class Delivery:
                 self._adopt_next = time.monotonic() + self._adopt_every
             spool = self._spool
             self._gathered_bytes = 0
-            batch = spool.read(BATCH) if spool and spool.pending else []
+            batch = spool.read(self._batch) if spool and spool.pending else []
             if spool and batch:
                 self._store(store, batch)
                 with self._changed:
@@ -324,6 +333,7 @@ class Delivery:
                     self._settled += len(batch)
         except _WAITING as error:
             self.last_error = str(error)
+            self._rest = getattr(error, "retry_after", None)  # it said when to come again
             count("store_unavailable")
             if isinstance(error, StoreAccessError):
                 count("store_access_refused")
@@ -377,7 +387,7 @@ class Delivery:
     def _adopt(self, store: Requests) -> None:
         if self._folder is None or not self._folder.is_dir():
             return
-        for orphan in orphans(self._folder):
+        for orphan in orphans(self._folder, self._begun):
             try:
                 self._drain(store, orphan)
             except (OSError, UnreadableSpoolError) as error:  # another user's, or of another release: left alone
@@ -385,18 +395,14 @@ class Delivery:
                 warn("orphan", "reflexio: the spool %s of an ended process is left as it is (%s)", orphan.path, error)
 
     def _drain(self, store: Requests, orphan: OrphanSpool) -> None:
-        batch: list[bytes] = []
         try:
-            for payload in orphan.records():
-                batch.append(payload)
-                if len(batch) >= BATCH:
-                    self._store(store, batch)
-                    batch = []
-            if batch:
+            for batch in orphan.batches(self._batch):
                 self._store(store, batch)
         except BaseException:
+            self._begun[orphan.path] = orphan.begun
             orphan.release()
             raise
+        self._begun.pop(orphan.path, None)
         orphan.remove()
         count("spools_adopted")
         if self._on_stored:

@@ -27,7 +27,7 @@ from reflexio_store.moving import RECORD_KINDS, Record, RecordKind, Stored, reco
 from .lines import Header, Line, encode_end, encode_header, encode_record
 from .reading import lines_in
 
-_BATCH: Final = 200
+_BATCH: Final = 500
 _BATCH_BYTES: Final = 8_000_000
 _MAX_NAMED: Final = 1000
 

@@ -159,6 +159,15 @@ class TestForgettingOnDisk:
         assert b"keep me" in left
         assert b"xylophonist" not in left and b"zitherquartz" not in left
 
+    def test_no_word_of_a_learning_that_another_home_replaced_stays_in_the_file(self, tmp_path: Path) -> None:
+        """While the store is open, too."""
+        store = open_store(f"sqlite:///{tmp_path / 'home.db'}")
+        for words in ("plays the zitherquartz", "plays the piano"):
+            store.put_records([UserProfile(profile_id="a", user_id="ada", content=words)])
+        left = b"".join(file.read_bytes() for file in tmp_path.iterdir())
+        assert b"piano" in left and b"zitherquartz" not in left
+        store.close()
+
     @pytest.mark.parametrize("end", ["store.close()", "os._exit(0)"])
     def test_the_words_leave_a_large_index_soon_whatever_becomes_of_the_process(
         self, tmp_path: Path, turn: MakeTurn, end: str
