@@ -60,7 +60,7 @@ class Turns(Part):
             note_shown(connection, dialect, new)
             _note_sessions(connection, dialect, new)
             if learn_after is None:
-                leave_turns_unread(connection, new)
+                leave_turns_unread(connection, dialect, new)
             else:
                 ask_to_learn(connection, dialect, new, now_us=self._clock(), learn_after=learn_after)
             return len(new)
