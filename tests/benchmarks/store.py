@@ -40,6 +40,7 @@ PAGE = 50
 _RAW = (
     f"INSERT INTO reflexio_request VALUES ({', '.join('?' * 13)}) ON CONFLICT DO NOTHING",
     f"INSERT INTO reflexio_interaction VALUES ({', '.join('?' * 16)})",
+    f"INSERT INTO reflexio_unlearned VALUES ({', '.join('?' * 6)})",
     "INSERT INTO reflexio_session VALUES (?, ?, ?, ?, ?) ON CONFLICT DO UPDATE SET last_at_us = excluded.last_at_us, "
     "n_requests = n_requests + excluded.n_requests",
     f"INSERT INTO reflexio_job VALUES ({', '.join('?' * 12)}) ON CONFLICT DO UPDATE SET "
@@ -141,7 +142,8 @@ def _rows(turns: Sequence[TurnRecord]) -> list[list[Any]]:
         (user, "learn", name, "ready", 0, 0, row[4], "", 0, "", None, None) for (user, name), row in sessions.items()
     ]
     interactions = [row for turn in turns for row in interaction_rows(turn)]
-    return [[request_row(turn) for turn in turns], interactions, list(sessions.values()), jobs]
+    unread = [(turn.user_id, turn.session_id, "", turn.request_id, 4, False) for turn in turns]
+    return [[request_row(turn) for turn in turns], interactions, unread, list(sessions.values()), jobs]
 
 
 def filled(store: SqlStore, talk: Talk, requests: int) -> int:

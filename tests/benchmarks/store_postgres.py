@@ -24,7 +24,7 @@ from reflexio_store.homes import open_store
 from reflexio_store.models import GetRequestsRequest
 from reflexio_store.records import InteractionRecord, TurnRecord
 from reflexio_store.sql.rows import interaction_rows, request_row
-from reflexio_store.sql.tables import INTERACTION, JOB, REQUEST, SESSION
+from reflexio_store.sql.tables import INTERACTION, JOB, REQUEST, SESSION, UNLEARNED
 from tests.store.postgres import Server
 
 _TEXT = "The deploy failed again because the staging database was locked by a migration that nobody had announced. "
@@ -51,11 +51,12 @@ def timed(work: Callable[[], object]) -> float:
 
 
 def copy(connection: psycopg.Connection[tuple[object, ...]], batch: list[TurnRecord]) -> Callable[[], None]:
-    """What puts the rows of a batch (requests, messages, sessions, jobs), ready made, into the tables by COPY alone."""
+    """What puts all rows of a batch, ready made, into the tables by COPY alone, in one transaction."""
     names = {(turn.user_id, turn.session_id): (turn.created_at_us, turn.request_id) for turn in batch}
     tables = (
         (REQUEST, [request_row(turn) for turn in batch]),
         (INTERACTION, [row for turn in batch for row in interaction_rows(turn)]),
+        (UNLEARNED, [(turn.user_id, turn.session_id, "", turn.request_id, 4, False) for turn in batch]),
         (SESSION, [(user, f"{name} {last}", at_us, at_us, 1) for (user, name), (at_us, last) in names.items()]),
         (
             JOB,

@@ -20,6 +20,7 @@ from .tables import ERASED, SESSION
 
 _KEPT_US: Final = 90 * 86_400 * SECOND_US
 _c = ERASED.c
+_ANY: Final = select(exists().select_from(ERASED))
 
 
 def note_user(connection: Connection, dialect: Dialect, user_id: str, *, now_us: int) -> None:
@@ -43,7 +44,7 @@ def note_requests(
 
 def not_erased(connection: Connection, turns: Sequence[TurnRecord]) -> list[TurnRecord]:
     """The turns of which nothing was deleted since they were said."""
-    if not connection.execute(select(exists().select_from(ERASED))).scalar():
+    if not connection.execute(_ANY).scalar():
         return list(turns)
     names = {id(turn): _digests(turn) for turn in turns}
     wanted = sorted({digest for digests in names.values() for digest in digests})

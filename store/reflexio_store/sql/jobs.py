@@ -14,7 +14,6 @@ from sqlalchemy import (
     case,
     delete,
     func,
-    insert,
     literal,
     or_,
     select,
@@ -23,10 +22,11 @@ from sqlalchemy import (
 
 from reflexio_store.contract import Job, JobState
 from reflexio_store.ids import uuid7
+from reflexio_store.json_text import dumps_for_jsonb
 from reflexio_store.records import TurnRecord
 
 from .database import retried
-from .dialects import Dialect
+from .dialects import Dialect, Row
 from .erasure import gone
 from .part import Part
 from .tables import JOB, UNLEARNED
@@ -47,6 +47,13 @@ _NAMING = ("processed_user_ids", "failed_user_ids")
 _QUOTING = ("error_message", "waits_for")
 """What the result of a job that works for many users says of them: at whom it is, with whom it is done, and errors."""
 _c = JOB.c
+_ASKED_AGAIN: Final = """
+    generation = reflexio_job.generation + excluded.generation,
+    due_us = CASE WHEN reflexio_job.state = 'ready' AND reflexio_job.due_us <= ?
+        THEN reflexio_job.due_us ELSE excluded.due_us END,
+    attempts = CASE WHEN reflexio_job.state IN ('done', 'dead') THEN 0 ELSE reflexio_job.attempts END,
+    state = CASE WHEN reflexio_job.state IN ('done', 'dead') THEN 'ready' ELSE reflexio_job.state END,
+    payload = coalesce(excluded.payload, reflexio_job.payload)"""
 
 
 class JobQueue(Part):
@@ -57,7 +64,8 @@ class JobQueue(Part):
         self, kind: str, key: str, *, user_id: str = "", due_after: float = 0.0, payload: dict[str, Any] | None = None
     ) -> None:
         """Ask for a piece of work, ``due_after`` seconds from now; see the contract."""
-        row = _new_row(user_id, kind, key, self._lease(due_after)) | {"generation": 1, "payload": payload}
+        said = None if payload is None else dumps_for_jsonb(payload)
+        row = _asked(user_id, kind, key, due_us=self._lease(due_after), times=1, payload=said)
         owner = user_id or _asked_for(payload)
         with self._database.write() as connection:
             self._database.dialect.hold(connection, [owner] if owner else [])
@@ -190,68 +198,36 @@ def ask_to_learn(
 ) -> None:
     """Ask for the learning from each turn's session: a job that waits is put off, one that is due already is not."""
     later = now_us + round(learn_after * 1_000_000)
-    rows: dict[tuple[str, str], dict[str, Any]] = {}
-    unread = []
+    asked: dict[tuple[str, str], tuple[int, int]] = {}
+    unread: list[Row] = []
     for turn in turns:
         if not turn.user_id or turn.options.get("evaluation_only"):
             continue
-        unread.append(_unread(turn))
-        row = rows.setdefault((turn.user_id, turn.session_id), _new_row(turn.user_id, LEARN, turn.session_id, later))
-        row["generation"] += 1
-        if unread[-1]["forced"]:
-            row["due_us"] = min(row["due_us"], now_us)
-    if rows:
-        connection.execute(insert(UNLEARNED), unread)
-        _ask(connection, dialect, [rows[key] for key in sorted(rows)], now_us=now_us)
+        at_once = any(bool(turn.options.get(name)) for name in _AT_ONCE)
+        unread.append((turn.user_id, turn.session_id, "", turn.request_id, len(turn.interactions), at_once))
+        session = turn.user_id, turn.session_id
+        due_us, times = asked.get(session, (later, 0))
+        asked[session] = min(due_us, now_us) if at_once else due_us, times + 1
+    if asked:
+        dialect.insert_all(connection, UNLEARNED, unread)
+        rows = [
+            _asked(user_id, LEARN, session_id, due_us=due_us, times=times)
+            for (user_id, session_id), (due_us, times) in sorted(asked.items())
+        ]
+        _ask(connection, dialect, rows, now_us=now_us)
 
 
-def _ask(connection: Connection, dialect: Dialect, rows: Sequence[dict[str, Any]], *, now_us: int) -> None:
-    statement = dialect.insert(JOB)
-    new = statement.excluded
-    rests = or_(_c.state == "done", _c.state == "dead")
-    statement = statement.on_conflict_do_update(
-        index_elements=[_c.user_id, _c.kind, _c.key],
-        set_={
-            "generation": _c.generation + new.generation,
-            "due_us": case((and_(_c.state == "ready", _c.due_us <= now_us), _c.due_us), else_=new.due_us),
-            "attempts": case((rests, 0), else_=_c.attempts),
-            "state": case((rests, "ready"), else_=_c.state),
-            "payload": func.coalesce(new.payload, _c.payload),
-        },
-    )
-    connection.execute(statement, list(rows))
+def _ask(connection: Connection, dialect: Dialect, rows: Sequence[Row], *, now_us: int) -> None:
+    dialect.upsert(connection, JOB, rows, _ASKED_AGAIN, now_us)
 
 
-def _unread(turn: TurnRecord) -> dict[str, Any]:
-    return {
-        "user_id": turn.user_id,
-        "session_id": turn.session_id,
-        "extractor": "",
-        "request_id": turn.request_id,
-        "interactions": len(turn.interactions),
-        "forced": any(bool(turn.options.get(name)) for name in _AT_ONCE),
-    }
+def _asked(user_id: str, kind: str, key: str, *, due_us: int, times: int, payload: str | None = None) -> Row:
+    """The row of a job that is ready, in the order of its table's columns; ``payload`` is JSON text."""
+    return user_id, kind, key, "ready", due_us, 0, times, "", 0, "", payload, None
 
 
 def _counted(state: str) -> Select[int]:
     return select(func.count()).select_from(JOB).where(_c.state == _inline(state))
-
-
-def _new_row(user_id: str, kind: str, key: str, due_us: int) -> dict[str, Any]:
-    return {
-        "user_id": user_id,
-        "kind": kind,
-        "key": key,
-        "state": "ready",
-        "due_us": due_us,
-        "attempts": 0,
-        "generation": 0,
-        "token": "",
-        "lease_until_us": 0,
-        "last_error": "",
-        "payload": None,
-        "result": None,
-    }
 
 
 def _inline(state: str) -> ColumnElement[str]:

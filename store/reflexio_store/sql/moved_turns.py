@@ -9,10 +9,11 @@ from itertools import takewhile
 from math import inf
 from typing import Any, Final
 
-from sqlalchemy import ColumnElement, Connection, RowMapping, and_, insert, select, tuple_
+from sqlalchemy import ColumnElement, Connection, RowMapping, and_, select, tuple_
 
 from reflexio_store.records import InteractionRecord, TurnRecord
 
+from .dialects import Dialect
 from .part import among
 from .tables import INTERACTION, REQUEST, UNLEARNED
 
@@ -64,22 +65,15 @@ def name_of(turn: TurnRecord) -> Name:
     return turn.user_id, turn.request_id
 
 
-def leave_turns_unread(connection: Connection, turns: Iterable[TurnRecord]) -> None:
+def leave_turns_unread(connection: Connection, dialect: Dialect, turns: Iterable[TurnRecord]) -> None:
     """Let those extractors read new turns that had not done so where they come from."""
     rows = [
-        {
-            "user_id": turn.user_id,
-            "session_id": turn.session_id,
-            "extractor": extractor,
-            "request_id": turn.request_id,
-            "interactions": len(turn.interactions),
-            "forced": forced,
-        }
+        (turn.user_id, turn.session_id, extractor, turn.request_id, len(turn.interactions), forced)
         for turn in turns
         for extractor, forced in turn.unread.items()
     ]
     if rows:
-        connection.execute(insert(UNLEARNED), rows)
+        dialect.insert_all(connection, UNLEARNED, rows)
 
 
 def _messages(

@@ -7,14 +7,15 @@ someone searches (:mod:`.interactions`).
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from typing import Any
+from typing import Final
 
-from sqlalchemy import Connection, case
+from sqlalchemy import Connection
 
 from reflexio_store.errors import InvalidInputError
 from reflexio_store.records import TurnRecord
 
 from .database import retried
+from .dialects import Dialect
 from .erasure import not_erased
 from .jobs import ask_to_learn
 from .moved_turns import leave_turns_unread
@@ -22,6 +23,13 @@ from .part import Part
 from .rows import interaction_rows, request_row, storable
 from .tables import INTERACTION, REQUEST, SESSION
 from .uses import note_shown
+
+_LONGER: Final = """
+    first_at_us = CASE WHEN excluded.first_at_us < reflexio_session.first_at_us
+        THEN excluded.first_at_us ELSE reflexio_session.first_at_us END,
+    last_at_us = CASE WHEN excluded.last_at_us > reflexio_session.last_at_us
+        THEN excluded.last_at_us ELSE reflexio_session.last_at_us END,
+    n_requests = reflexio_session.n_requests + excluded.n_requests"""
 
 
 class Turns(Part):
@@ -48,41 +56,20 @@ class Turns(Part):
             new = [named[key] for key in stored]
             if not new:
                 return 0
-            dialect.insert_all(connection, INTERACTION, [row for turn in new for row in interaction_rows(turn)])
+            dialect.insert_all(connection, INTERACTION, (row for turn in new for row in interaction_rows(turn)))
             note_shown(connection, dialect, new)
-            self._note_sessions(connection, new)
+            _note_sessions(connection, dialect, new)
             if learn_after is None:
-                leave_turns_unread(connection, new)
+                leave_turns_unread(connection, dialect, new)
             else:
                 ask_to_learn(connection, dialect, new, now_us=self._clock(), learn_after=learn_after)
             return len(new)
 
-    def _note_sessions(self, connection: Connection, turns: Iterable[TurnRecord]) -> None:
-        sessions: dict[tuple[str, str], dict[str, Any]] = {}
-        for turn in turns:
-            at = turn.created_at_us
-            row = sessions.setdefault(
-                (turn.user_id, turn.session_id),
-                {
-                    "user_id": turn.user_id,
-                    "session_id": turn.session_id,
-                    "first_at_us": at,
-                    "last_at_us": at,
-                    "n_requests": 0,
-                },
-            )
-            row["first_at_us"], row["last_at_us"] = min(row["first_at_us"], at), max(row["last_at_us"], at)
-            row["n_requests"] += 1
-        statement = self._database.dialect.insert(SESSION)
-        new, old = statement.excluded, SESSION.c
-        connection.execute(
-            statement.on_conflict_do_update(
-                index_elements=[old.user_id, old.session_id],
-                set_={
-                    "first_at_us": case((new.first_at_us < old.first_at_us, new.first_at_us), else_=old.first_at_us),
-                    "last_at_us": case((new.last_at_us > old.last_at_us, new.last_at_us), else_=old.last_at_us),
-                    "n_requests": old.n_requests + new.n_requests,
-                },
-            ),
-            [sessions[key] for key in sorted(sessions)],
-        )
+
+def _note_sessions(connection: Connection, dialect: Dialect, turns: Iterable[TurnRecord]) -> None:
+    sessions: dict[tuple[str, str], tuple[int, int, int]] = {}
+    for turn in turns:
+        at, key = turn.created_at_us, (turn.user_id, turn.session_id)
+        first, last, count = sessions.get(key, (at, at, 0))
+        sessions[key] = min(first, at), max(last, at), count + 1
+    dialect.upsert(connection, SESSION, [(*key, *sessions[key]) for key in sorted(sessions)], _LONGER)

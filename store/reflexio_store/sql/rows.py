@@ -6,7 +6,7 @@ slower, and one odd row would hide a whole session.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from functools import cache
 from typing import Any, TypeVar
@@ -71,14 +71,9 @@ def interaction_rows(turn: TurnRecord) -> list[tuple[Any, ...]]:
             _json(item.citations),
             _json(item.retrieved_learnings),
         )
-        for seq, item in placed(turn)
+        for at, item in enumerate(turn.interactions)
+        for seq in (at if item.place is None else item.place,)
     ]
-
-
-def placed(turn: TurnRecord) -> Iterator[tuple[int, InteractionRecord]]:
-    """The interactions of a turn with their places in it."""
-    for at, item in enumerate(turn.interactions):
-        yield (at if item.place is None else item.place), item
 
 
 def _json(value: Any) -> str | None:

@@ -66,6 +66,13 @@ class Engines:
     many_writers: bool = False
 
 
+def on_conflict(table: Table, changes: str) -> str:
+    """What becomes of a row whose key is there already: the change of that one, or nothing."""
+    if not changes:
+        return "ON CONFLICT DO NOTHING"
+    return f"ON CONFLICT ({', '.join(column.name for column in table.primary_key)}) DO UPDATE SET {changes}"
+
+
 class ConflictError(StoreUnavailableError):
     """The database broke off a transaction in favour of another one; the same again is likely to succeed."""
 
@@ -109,8 +116,13 @@ class Dialect(Protocol):
         """Store the rows whose key is not there yet; the (user_id, request_id) of those, in the order given."""
         ...
 
-    def insert_all(self, connection: Connection, table: Table, rows: Sequence[Row]) -> None:
+    def insert_all(self, connection: Connection, table: Table, rows: Iterable[Row]) -> None:
         """Store rows that are known to be new."""
+        ...
+
+    def upsert(self, connection: Connection, table: Table, rows: Sequence[Row], changes: str, *values: Any) -> None:
+        """Store rows, and change those whose key is there already: ``changes`` is the SET clause in SQL, in which
+        ``excluded`` is the row given, and each ``?`` the next of ``values``."""
         ...
 
     def hold(self, connection: Connection, owners: Iterable[str]) -> None:

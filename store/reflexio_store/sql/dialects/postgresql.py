@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from functools import cache
 from typing import Any, Final, cast
 
@@ -23,7 +23,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.dialects.postgresql import JSONB, insert
 from sqlalchemy.dialects.postgresql.base import PGDialect
-from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.exc import InvalidatePoolError, SQLAlchemyError
 
 from reflexio_store.contract import Finding
 from reflexio_store.errors import MissingExtraError, ReflexioError, StoreUnavailableError
@@ -34,7 +34,7 @@ try:
 except ImportError as error:
     raise MissingExtraError("A PostgreSQL store", "postgres") from error
 
-from . import Engines, Row
+from . import Engines, Row, on_conflict
 from .postgresql_errors import explain
 from .postgresql_text import PostgresqlText
 from .postgresql_url import PostgresqlPlace
@@ -70,7 +70,6 @@ class PostgresqlDialect:
             pool_size=self._place.pool_size,
             max_overflow=0,
             pool_timeout=_POOL_WAITS,
-            pool_pre_ping=True,
             pool_use_lifo=True,  # so that connections which are seldom needed end
             json_serializer=dumps_for_jsonb,
             json_deserializer=orjson.loads,
@@ -78,6 +77,7 @@ class PostgresqlDialect:
         )
         engine.dialect.use_insertmanyvalues_wo_returning = True  # one statement for many rows
         writer, reader = engine.execution_options(), engine.execution_options()
+        event.listen(engine, "checkout", _look_whether_lost)
         event.listen(writer, "begin", _begin_writing)
         event.listen(reader, "begin", _begin_reading)
         return Engines(writer, reader, many_writers=True)
@@ -101,22 +101,26 @@ class PostgresqlDialect:
         All go in one order, so that two processes that send the same rows wait for each other, and none for both.
         Many are first copied as if none were known, which is nearly always so and takes half the time.
         """
-        ordered = sorted(rows, key=lambda row: row[:2])
+        driver, ordered = _driver(connection), sorted(rows, key=lambda row: row[:2])
         if len(rows) >= _WORTH_COPYING:
-            with suppress(psycopg.errors.UniqueViolation), connection.begin_nested():
+            driver.execute("SAVEPOINT none_known")
+            try:
                 self.insert_all(connection, table, ordered)
                 return [row[:2] for row in rows]
-        columns = [list(column) for column in zip(*ordered, strict=True)]
-        stored = connection.exec_driver_sql(_insertion(table), tuple(columns))
-        new = {(user_id, request_id) for user_id, request_id in stored}
+            except psycopg.errors.UniqueViolation:
+                driver.execute("ROLLBACK TO SAVEPOINT none_known")
+        new = set(driver.execute(f"{_insertion(table)} RETURNING user_id, request_id".encode(), _by_column(ordered)))
         return [row[:2] for row in rows if row[:2] in new]
 
-    def insert_all(self, connection: Connection, table: Table, rows: Sequence[Row]) -> None:
-        """Store rows that are known to be new."""
-        if rows:
-            with _driver(connection).cursor() as cursor, cursor.copy(_copying(table)) as copy:
-                for row in rows:
-                    copy.write_row(row)
+    def insert_all(self, connection: Connection, table: Table, rows: Iterable[Row]) -> None:
+        """Store rows that are known to be new; the server works while they are made."""
+        with _driver(connection).cursor() as cursor, cursor.copy(_copying(table)) as copy:
+            for row in rows:
+                copy.write_row(row)
+
+    def upsert(self, connection: Connection, table: Table, rows: Sequence[Row], changes: str, *values: Any) -> None:
+        """Store rows, and change those whose key is there already."""
+        _driver(connection).execute(_insertion(table, changes).encode(), (*_by_column(rows), *values))
 
     def hold(self, connection: Connection, owners: Iterable[str]) -> None:
         """Keep other transactions from what is learned of some users (or agent versions) until this one ends."""
@@ -178,7 +182,7 @@ def _digest(owner: str) -> str:
 
 
 @cache
-def _insertion(table: Table) -> str:
+def _insertion(table: Table, changes: str = "") -> str:
     """The statement that takes a list for each column, and so is the same however many rows there are.
 
     For 1 to 1000 rows it was measured to be as fast as any other that knows of conflicts, a staging table among them.
@@ -189,8 +193,12 @@ def _insertion(table: Table) -> str:
     values = ", ".join(f"{column.name}::{kind}" if _is_json(column) else column.name for column, kind in kinds)
     return (
         f"INSERT INTO {table.name} ({names}) SELECT {values} FROM unnest({arrays}) AS given ({names}) "  # noqa: S608
-        "ON CONFLICT DO NOTHING RETURNING user_id, request_id"
+        + on_conflict(table, changes.replace("?", "%s"))
     )
+
+
+def _by_column(rows: Sequence[Row]) -> tuple[list[Any], ...]:
+    return tuple(list(column) for column in zip(*rows, strict=True))
 
 
 @cache
@@ -204,6 +212,19 @@ def _given_as(column: Column[Any], kind: str) -> str:
 
 def _is_json(column: Column[Any]) -> bool:
     return isinstance(column.type, JSON)
+
+
+def _look_whether_lost(driver: psycopg.Connection[Any], *_: object) -> None:
+    """Let the pool begin anew where the server ended a connection that lay in it; without asking the server.
+
+    Raises:
+        InvalidatePoolError: It did. (What it said last is read first, and then that it ended.)
+    """
+    try:
+        driver.pgconn.consume_input()
+        driver.pgconn.consume_input()
+    except psycopg.OperationalError as error:
+        raise InvalidatePoolError from error
 
 
 def _begin_writing(connection: Connection) -> None:

@@ -36,7 +36,7 @@ from reflexio_store.errors import ReflexioError, StoreUnavailableError
 from reflexio_store.json_text import dumps
 from reflexio_store.lockfile import LockFile
 
-from . import Engines, Row
+from . import Engines, Row, on_conflict
 from .sqlite_driver import MEND, driver, has_wal_fault, warn_of_wal_fault
 from .sqlite_errors import explain
 from .sqlite_text import SqliteText
@@ -193,10 +193,14 @@ class SqliteDialect:
         added = f"SELECT user_id, request_id FROM {table.name} WHERE rowid > ? ORDER BY rowid"  # noqa: S608
         return [(user_id, request_id) for user_id, request_id in connection.exec_driver_sql(added, (last,))]
 
-    def insert_all(self, connection: Connection, table: Table, rows: Sequence[Row]) -> None:
+    def insert_all(self, connection: Connection, table: Table, rows: Iterable[Row]) -> None:
         """Store rows that are known to be new."""
-        if rows:
-            connection.exec_driver_sql(_insertion(table), list(rows))
+        if given := list(rows):
+            connection.exec_driver_sql(_insertion(table), given)
+
+    def upsert(self, connection: Connection, table: Table, rows: Sequence[Row], changes: str, *values: Any) -> None:
+        """Store rows, and change those whose key is there already."""
+        connection.exec_driver_sql(_insertion(table, changes), [(*row, *values) for row in rows])
 
     def hold(self, connection: Connection, owners: Iterable[str]) -> None:
         """Nothing: SQLite has one writer at a time."""
@@ -263,7 +267,7 @@ def _begin(connection: Connection) -> None:
 
 
 @cache
-def _insertion(table: Table) -> str:
+def _insertion(table: Table, changes: str = "") -> str:
     names = [column.name for column in table.columns]
     marks = ", ".join("?" * len(names))
-    return f"INSERT INTO {table.name} ({', '.join(names)}) VALUES ({marks}) ON CONFLICT DO NOTHING"  # noqa: S608
+    return f"INSERT INTO {table.name} ({', '.join(names)}) VALUES ({marks}) {on_conflict(table, changes)}"  # noqa: S608
