@@ -121,6 +121,10 @@ class Settings(BaseSettings):
     aggregate_approve: bool = Field(
         default=False, description="Use such agent playbooks at once, without a person's approval"
     )
+    aggregate_similarity: float | None = Field(
+        default=None, gt=0, le=1, description="Cosine from which rules in other words agree; None: as measured for the "
+        "model, or not at all"
+    )  # fmt: skip
     recall_timeout: float | None = Field(
         default=None, gt=0, description="Seconds that a recall may take; None: 0.05, or 1 with a Reflexio server"
     )

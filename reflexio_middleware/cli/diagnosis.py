@@ -20,7 +20,7 @@ from reflexio_middleware.client.core import spool_folder
 from reflexio_middleware.delivery.dead_letters import FILE as LETTERS_FILE
 from reflexio_middleware.delivery.dead_letters import DeadLetter, DeadLetters
 from reflexio_middleware.delivery.orphans import unreadable, waiting
-from reflexio_middleware.embedding.setup import embedder_of
+from reflexio_middleware.embedding.setup import close_embedder, embedder_of
 from reflexio_middleware.learning.generation import GENERATE
 from reflexio_middleware.learning.learn import LEARN, kind_of
 from reflexio_middleware.learning.metering import day_of
@@ -161,9 +161,7 @@ def _embedder(settings: Settings, found: Diagnosis) -> None:
         if embedder is None:
             return
         size = len(embedder.embed(["hello"], "query")[0])
-        close = getattr(embedder, "close", None)
-        if close is not None:
-            close()
+        close_embedder(embedder)
     except Exception as error:  # noqa: BLE001 - an embedder may raise anything, and all of it is a finding
         mend = "see the settings embedding_api_key, embedding_base_url and embedding_model (full text is used)"
         found.note("error", "embedder", f"{type(error).__name__}: {' '.join(str(error).split())}; {mend}")

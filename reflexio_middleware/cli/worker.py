@@ -31,6 +31,7 @@ def worker(
     For agents that run with REFLEXIO_LEARNING=later. Any number of these may work on one store; what one of them had
     at hand when it was killed is done by another within a minute.
     """
+    from reflexio_middleware.embedding.setup import close_embedder, embedder_of
     from reflexio_middleware.learning.service import WorkerService
     from reflexio_middleware.learning.setup import readers_of, steps_of
     from reflexio_middleware.settings import read_settings
@@ -40,9 +41,10 @@ def worker(
     if is_server(settings.store):
         raise CommandError("a Reflexio server learns itself: name a home that is a database", BAD_INPUT)
     readers = readers_of(settings.extractors, settings)
+    embedder = embedder_of(settings)
     try:
         with closing(open_store(settings.store)) as home:
-            service = WorkerService(home, steps_of(readers, settings), concurrency=concurrency, drain=drain)
+            service = WorkerService(home, steps_of(readers, settings, embedder), concurrency=concurrency, drain=drain)
             names = ", ".join(reader.name for reader in readers)
             typer.echo(f"{many(concurrency, 'worker')} on {home.url}, learning by {names}", err=True)
             with _stopping(service):
@@ -51,6 +53,7 @@ def worker(
     finally:
         for reader in readers:
             reader.close()
+        close_embedder(embedder)
 
 
 @contextmanager

@@ -114,8 +114,14 @@ class Core:
         self._pools: dict[str, ThreadPoolExecutor] = {}
         self._finished: set[tuple[str, str]] = set()
         self._readers = readers_of(self._extractors, self.settings) if learns_here else []
-        self._worker = LearningWorker(self._open, steps_of(self._readers, self.settings)) if self._readers else None
-        self._embedding = self._new_embedding(embedder if not isinstance(embedder, str) else None)
+        self._embedder = embedder_of(self.settings) if isinstance(embedder, (str, NoneType)) else embedder
+        steps = steps_of(self._readers, self.settings, self._embedder) if self._readers else {}
+        self._worker = LearningWorker(self._open, steps) if steps else None
+        self._embedding = (
+            BackgroundEmbedding(self._open, self._embedder, messages=self.settings.embed_messages)
+            if self._embedder
+            else None
+        )
         self._delivery = Delivery(
             self._open,
             spool_folder(self.settings),
@@ -153,10 +159,6 @@ class Core:
         if problems:
             raise InvalidInputError("The client cannot be made", problems)
         return False
-
-    def _new_embedding(self, embedder: Embedder | None) -> BackgroundEmbedding | None:
-        made = embedder or embedder_of(self.settings)
-        return BackgroundEmbedding(self._open, made, messages=self.settings.embed_messages) if made else None
 
     def _meaning(self, query: str) -> Meaning | None:
         """The meaning of a query; None where there is no embedder, or it fails or takes too long."""

@@ -21,7 +21,7 @@ class SharingApi(Core):
 
     @cached_property
     def _aggregate(self) -> Aggregate:
-        return aggregate_of(self.settings)
+        return aggregate_of(self.settings, self._embedder)
 
     def run_playbook_aggregation(
         self,
@@ -38,6 +38,7 @@ class SharingApi(Core):
 
         Raises:
             InvalidInputError: The version is no text of 1 to 200 characters.
+            ExtractionError: Rules are compared by meaning (see ``embedder``), and the embedder failed.
         """
         version = self._version("agent_version", agent_version or self.settings.agent_version)
         if not wait_for_response:

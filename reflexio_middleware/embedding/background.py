@@ -11,6 +11,7 @@ from concurrent.futures import TimeoutError as Late
 from typing import Final
 
 from reflexio_middleware.embedding import Embedder
+from reflexio_middleware.embedding.setup import close_embedder
 from reflexio_middleware.guard import count, guard, warn
 from reflexio_store.contract import Embeddable, Meaning, Store
 from reflexio_store.forking import protect
@@ -110,9 +111,7 @@ class BackgroundEmbedding:
             self._thread.join(timeout)
         if self._pool is not None:
             self._pool.shutdown(wait=False, cancel_futures=True)
-        close = getattr(self._embedder, "close", None)
-        if close is not None:
-            close()
+        close_embedder(self._embedder)
 
     def _run(self) -> None:
         while not self._closed:

@@ -35,3 +35,10 @@ def embedder_of(settings: Settings) -> Embedder | None:
         api_key=key.get_secret_value() if key else None,
         dimension=settings.embedding_dimension,
     )
+
+
+def close_embedder(embedder: Embedder | None) -> None:
+    """Release what an embedder holds, where it has a ``close()``."""
+    close = getattr(embedder, "close", None)
+    if close is not None:
+        close()

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
+from reflexio_middleware.embedding import Embedder
 from reflexio_middleware.guard import count, warn
 from reflexio_middleware.learning.aggregate import AGGREGATE, Aggregate
 from reflexio_middleware.learning.doing import Step
@@ -15,6 +16,9 @@ from reflexio_middleware.learning.metering import Budget
 from reflexio_middleware.learning.purge import PURGE, purge
 from reflexio_middleware.learning.reading import Exempt, Reader, extractor_name
 from reflexio_middleware.settings import Settings, parts_of
+
+if TYPE_CHECKING:
+    from reflexio_middleware.learning.meaning import Meanings
 
 _IDLE_SECONDS: Final = 30.0
 
@@ -39,18 +43,26 @@ def readers_of(extractors: Sequence[Extractor | str], settings: Settings) -> lis
     return [Reader(extractor, exempt, budget) for extractor in made.values()]
 
 
-def steps_of(readers: Sequence[Reader], settings: Settings) -> dict[str, Step]:
-    """What does the jobs, by their kind."""
+def steps_of(readers: Sequence[Reader], settings: Settings, embedder: Embedder | None = None) -> dict[str, Step]:
+    """What does the jobs, by their kind; rules are compared by meaning, too, where there is an embedder."""
     window, stride = settings.window
     idle = _IDLE_SECONDS if settings.learn_after is None else settings.learn_after
     steps: dict[str, Step] = {LEARN: LearnFromSession(readers, Schedule(window, stride, idle))}
     steps |= {kind_of(reader.name): LearnWhenEnough(reader) for reader in readers if reader.waits}
-    return steps | {GENERATE: Generate(readers), AGGREGATE: aggregate_of(settings), PURGE: purge}
+    return steps | {GENERATE: Generate(readers), AGGREGATE: aggregate_of(settings, embedder), PURGE: purge}
 
 
-def aggregate_of(settings: Settings) -> Aggregate:
-    """The step that looks for what users agree on."""
-    return Aggregate(least=settings.aggregate_users, approve=settings.aggregate_approve)
+def aggregate_of(settings: Settings, embedder: Embedder | None = None) -> Aggregate:
+    """The step that looks for what users agree on; see :func:`steps_of`."""
+    meanings = _meanings(settings, embedder) if embedder else None
+    return Aggregate(least=settings.aggregate_users, approve=settings.aggregate_approve, meanings=meanings)
+
+
+def _meanings(settings: Settings, embedder: Embedder) -> Meanings | None:
+    from reflexio_middleware.learning.meaning import SAME, Meanings
+
+    floor = settings.aggregate_similarity or SAME.get(embedder.name)
+    return Meanings(embedder, floor) if floor else None
 
 
 def _made(extractor: Extractor | str, settings: Settings) -> Extractor:

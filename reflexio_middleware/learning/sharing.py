@@ -9,6 +9,7 @@ from functools import lru_cache
 from typing import Final
 
 from reflexio_middleware.learning.grammar import load_grammar
+from reflexio_middleware.learning.vocabulary import opposed
 from reflexio_store.agreement import polar_parts, stems, trigger_parts
 from reflexio_store.contract import Learnings
 from reflexio_store.models import STANDING, AgentPlaybook, LearningQuery, UserPlaybook, UserProfile
@@ -16,6 +17,9 @@ from reflexio_store.models import STANDING, AgentPlaybook, LearningQuery, UserPl
 _LEAST: Final = 0.6
 """Share of the words of two rules that both must have (Jaccard), for what they affirm and for what they deny."""
 _LEAST_OF_TRIGGER: Final = 0.5
+_MOST_OF_FRAME: Final = 1 / 3
+"""Share of the words of two texts up to which their meanings are compared: where one word is exchanged for another in
+the same frame ("by first name", "by last name"), a model finds them more alike than one rule that is told twice."""
 _EXACT: Final = re.compile(r"[^\s,;:!?()\"\u201c\u201d]*(?:\d|[+#@$%€£*=<>\\/])[^\s,;:!?()\"\u201c\u201d]*")
 _COUNTED: Final = stems(
     "zero one two three four five six seven eight nine ten eleven twelve twenty thirty hundred thousand half double"
@@ -44,7 +48,7 @@ _GENERIC: Final = stems(
 @dataclass(frozen=True, slots=True)
 class Said:
     """A rule taken apart: stems that it affirms and denies, what must be exact, the stems of each part of its trigger,
-    and ``words``, all stems in it. ``text`` is what it says, for those who compare meanings."""
+    and ``words``, all stems in it. ``content`` and ``trigger`` are its texts, for those who compare meanings."""
 
     affirms: frozenset[str]
     denies: frozenset[str]
@@ -53,7 +57,8 @@ class Said:
     situations: tuple[frozenset[str], ...]
     standing: bool
     words: frozenset[str]
-    text: str
+    content: str
+    trigger: str
 
     @property
     def stems(self) -> frozenset[str]:
@@ -63,7 +68,8 @@ class Said:
     def comparable(self, other: Said) -> bool:
         """Whether polarity, numbers and names are the same, so that the rest of the words may differ."""
         same = bool(self.denies) == bool(other.denies) and self.exact == other.exact and self.standing == other.standing
-        return same and self.names <= other.stems and other.names <= self.stems
+        named = self.names <= other.stems and other.names <= self.stems
+        return same and named and not opposed(self.content, other.content)
 
 
 def said_of(playbook: UserPlaybook | AgentPlaybook) -> Said:
@@ -87,7 +93,8 @@ def _said(content: str, trigger: str, standing: bool) -> Said:
         situations=tuple(words_of(part) for part in trigger_parts(trigger)),
         standing=standing,
         words=both | words_of(trigger),
-        text=f"{trigger}: {content}" if trigger else content,
+        content=content,
+        trigger=trigger,
     )
 
 
@@ -98,13 +105,38 @@ def words_of(text: str) -> frozenset[str]:
 
 def alike(one: Said, other: Said) -> bool:
     """Whether two rules say the same with like words, in a situation of like words."""
-    if not one.stems or not one.comparable(other):
+    return says_the_same(one, other) and like_situations(one, other)
+
+
+def says_the_same(one: Said, other: Said) -> bool:
+    """Whether two rules say with like words to do the same: one may say more than the other, but what each says
+    instead of the other makes another rule."""
+    if not one.stems or not (one.stems <= other.stems or other.stems <= one.stems):
         return False
     if likeness(one.affirms, other.affirms) < _LEAST or likeness(one.denies, other.denies) < _LEAST:
         return False
+    return one.comparable(other)
+
+
+def like_situations(one: Said, other: Said) -> bool:
+    """Whether two rules hold in a situation of like words, or one of them in any."""
     if one.standing or not one.situations or not other.situations:
         return True
     return any(likeness(mine, theirs) >= _LEAST_OF_TRIGGER for mine in one.situations for theirs in other.situations)
+
+
+def told_otherwise(one: Said, other: Said) -> bool:
+    """Whether two rules say what they do in such different words that their meaning can be judged."""
+    return _in_other_words(one.stems, other.stems) and one.comparable(other)
+
+
+def situated_otherwise(one: Said, other: Said) -> bool:
+    """The same of the situations in which they hold."""
+    return _in_other_words(words_of(one.trigger), words_of(other.trigger)) and not opposed(one.trigger, other.trigger)
+
+
+def _in_other_words(one: frozenset[str], other: frozenset[str]) -> bool:
+    return likeness(one, other) <= _MOST_OF_FRAME and max(len(one - other), len(other - one)) > 1
 
 
 def likeness(one: frozenset[str], other: frozenset[str]) -> float:

@@ -300,8 +300,9 @@ class Histories(Protocol):
 class Agreements(Protocol):
     """What users agree on: agent playbooks, and the user playbooks that each rests on."""
 
-    def voices(self, agent_version: str, *, most: int = 20_000) -> list[Voice]:
-        """The current user playbooks of a version that may support an agent playbook, the newest ``most`` of them.
+    def voices(self, agent_version: str, *, most: int = 20_000, model: str | None = None) -> list[Voice]:
+        """The current user playbooks of a version that may support an agent playbook, the newest ``most`` of them;
+        with the vectors that they have of a ``model``.
 
         Left out are those of nobody, of users who opted out, and those that rest on nothing but requests published
         with ``skip_aggregation``.
@@ -316,9 +317,9 @@ class Agreements(Protocol):
         """Note what agent playbooks of a version rest on now, in one transaction.
 
         A supporter that was changed or deleted meanwhile does not count. A new rule that ``least`` users support is
-        stored, pending (approved where ``approve``). Known ones get the words given (and are pending again), unless
-        they were added or reworded by hand. Those that fewer users support, and those not named here, are retired:
-        archived, or deleted where nobody supports them any more.
+        stored, pending (approved where ``approve``, unless it rests on meaning alone). Known ones get the words given
+        (and are pending again), unless they were added or reworded by hand. Those that fewer users support, and those
+        not named here, are retired: archived, or deleted where nobody supports them any more.
         """
         ...
 

@@ -207,10 +207,20 @@ class Usage:
 
 @dataclass(frozen=True, slots=True)
 class Voice:
-    """A user playbook that may support an agent playbook; ``sameness`` is a digest of its words."""
+    """A user playbook that may support an agent playbook; ``sameness`` is a digest of its words.
+
+    ``vector`` (float32 of length 1) is of its trigger, or of what it says to do where it has none; None where there is
+    none of the model that was asked for.
+    """
 
     playbook: UserPlaybook
     sameness: str
+    vector: bytes | None = None
+
+    @property
+    def supporter(self) -> Supporter:
+        """It as what an agent playbook rests on."""
+        return Supporter(self.playbook.user_id, self.playbook.user_playbook_id, self.sameness)
 
 
 class Supporter(NamedTuple):
@@ -223,11 +233,13 @@ class Supporter(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Shared:
-    """An agent playbook (id 0: a new one) and what supports it. ``by_hand``: it was added or reworded by a person."""
+    """An agent playbook (id 0: a new one) and what supports it. ``by_hand``: it was added or reworded by a person;
+    ``by_meaning``: its words are new, and its users told it in different ones, so that a person must approve it."""
 
     playbook: AgentPlaybook
     supporters: frozenset[Supporter]
     by_hand: bool = False
+    by_meaning: bool = False
 
 
 @dataclass(frozen=True, slots=True)

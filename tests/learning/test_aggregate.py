@@ -8,7 +8,6 @@ import pytest
 
 import reflexio_middleware as reflexio
 from reflexio_middleware.exchange import copy
-from reflexio_middleware.learning.aggregate import Aggregate
 from reflexio_store.models import STANDING, AgentPlaybook, PlaybookStatus, Status, UserPlaybook, UserProfile
 
 RULE = "Ask for the order number before refunding."
@@ -76,12 +75,16 @@ def test_like_words_agree_and_the_commonest_wording_stands(client: reflexio.Refl
         ("Answer in German with full sentences.", "Answer in French with full sentences."),
         ("Use uv, not pip.", "Use pip, not uv."),
         ("Offer two free nights to returning guests.", "Offer three free nights to returning guests."),
+        ("Turn notifications on.", "Turn notifications off."),
+        ("Do more research before answering.", "Do less research before answering."),
+        ("Allow refunds on sale items.", "Refuse refunds on sale items."),
+        ("Greet customers by first name.", "Greet customers by last name."),
     ],
 )
 def test_different_rules_never_support_each_other(
     client: reflexio.ReflexioClient, say: Say, one: str, other: str
 ) -> None:
-    """Polarity, numbers and names must be the same."""
+    """Polarity, numbers and names must be the same, and no word may stand for its opposite."""
     say("ann", content=one)
     say("ben", content=other)
     assert shared(client) == []
@@ -215,15 +218,11 @@ def test_words_for_others_never_become_everybodys(client: reflexio.ReflexioClien
     assert shared(client) == []
 
 
-def test_a_similarity_of_ones_own_brings_other_words_together(say: Say, client: reflexio.ReflexioClient) -> None:
-    """Such as embeddings; polarity, numbers and names still hold, and the wording is one that enough users used."""
-    say("ann", "ben", content="Be brief.", trigger=None)
-    say("cleo", content="Keep answers short.", trigger=None)
-    say("dan", content="Do not keep answers short.", trigger=None)
-    step = Aggregate(similarity=lambda one, other: 0.9)
-    step.run(client.store, "v1")
-    (playbook,) = client.get_agent_playbooks().agent_playbooks
-    assert (playbook.content, playbook.support) == ("Be brief.", 3)
+def test_what_is_said_instead_makes_a_rule_of_its_own(client: reflexio.ReflexioClient, say: Say) -> None:
+    """Rules that exchange a word have a cluster each, and so each can become an agent playbook."""
+    say("ann", "ben", content="Check the stock before confirming an order.", trigger=None)
+    say("cleo", "dan", content="Check the payment before confirming an order.", trigger=None)
+    assert {item.support for item in shared(client)} == {2} and len(shared(client)) == 2
 
 
 def test_published_turns_lead_to_an_agent_playbook_by_themselves(client: reflexio.ReflexioClient) -> None:

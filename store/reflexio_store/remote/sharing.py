@@ -32,7 +32,7 @@ class RemoteSharing(RemoteReading):
         """0: a server hides what has expired, and keeps no time for us to purge it."""
         return 0
 
-    def voices(self, agent_version: str, *, most: int = 20_000) -> list[Voice]:  # noqa: ARG002
+    def voices(self, agent_version: str, *, most: int = 20_000, model: str | None = None) -> list[Voice]:  # noqa: ARG002
         """Nothing: a server looks for agreement itself."""
         return []
 

@@ -26,17 +26,18 @@ from .jobs import AGGREGATE
 from .kinds import AGENT_PLAYBOOKS, USER_PLAYBOOKS
 from .learning_rows import insert_rows, named, remove_rows, rewrite_row, values_of
 from .part import SECOND_US, chunks
-from .tables import AGENT_PLAYBOOK, EVIDENCE, OPT_OUT, REQUEST, SUPPORT, USER_PLAYBOOK
+from .tables import AGENT_PLAYBOOK, DOCUMENT, EVIDENCE, OPT_OUT, REQUEST, SUPPORT, USER_PLAYBOOK, VECTOR
 
 _AFTER_US: Final = 30 * SECOND_US
 """How long changes of user playbooks gather before agreement is looked for; it is not put off by further ones."""
 _s, _u, _a = SUPPORT.c, USER_PLAYBOOK.c, AGENT_PLAYBOOK.c
+_d, _v = DOCUMENT.c, VECTOR.c
 
 
 class SharingRecords(Compaction):
     """The part of a home that knows what agent playbooks rest on."""
 
-    def voices(self, agent_version: str, *, most: int = 20_000) -> list[Voice]:
+    def voices(self, agent_version: str, *, most: int = 20_000, model: str | None = None) -> list[Voice]:
         """The current user playbooks of a version that may support an agent playbook; see the contract."""
         which = and_(
             _u.agent_version == agent_version,
@@ -48,9 +49,10 @@ class SharingRecords(Compaction):
         with self._database.read() as connection:
             rows = connection.execute(newest).mappings().all()
             private = _kept_private(connection, agent_version)
+            vectors = _vectors(connection, agent_version, model) if model else {}
             playbooks = values_of(connection, USER_PLAYBOOKS, rows)
         return [
-            Voice(playbook, row["sameness"])
+            Voice(playbook, row["sameness"], vectors.get((row["user_id"], str(row["user_playbook_id"]))))
             for row, playbook in zip(rows, playbooks, strict=True)
             if isinstance(playbook, UserPlaybook) and (row["user_id"], str(row["user_playbook_id"])) not in private
         ]
@@ -73,7 +75,7 @@ class SharingRecords(Compaction):
             kept: set[int] = set()
             for rule in rules:
                 supporters = _still_saying(connection, rule.supporters)
-                key, what = _write(connection, dialect, rule, supporters, least, approve)
+                key, what = _write(connection, dialect, rule, supporters, least, approve and not rule.by_meaning)
                 kept.add(key)
                 done += what
             rest = [key for key in _supported(connection, agent_version) if key not in kept]
@@ -321,6 +323,19 @@ def _shared(connection: Connection, row: RowMapping, supporters: frozenset[Suppo
     assert isinstance(playbook, AgentPlaybook)  # noqa: S101 - rows of that table
     by_hand = not row["needs"] or row["wording"] != row["sameness"]
     return Shared(playbook, supporters, by_hand=by_hand)
+
+
+def _vectors(connection: Connection, agent_version: str, model: str) -> dict[tuple[str, str], bytes]:
+    """The vectors of a model that current user playbooks of a version have."""
+    document = and_(_d.owner == _u.user_id, _d.kind == USER_PLAYBOOKS.name, _d.key == cast(_u.user_playbook_id, String))
+    vector = and_(_v.owner == _d.owner, _v.kind == _d.kind, _v.row == _d.row)
+    statement = (
+        select(_d.owner, _d.key, _v.vector)
+        .join_from(USER_PLAYBOOK, DOCUMENT, document)
+        .join(VECTOR, vector)
+        .where(_u.agent_version == agent_version, _u.status.is_(None), _v.model == model)
+    )
+    return {(owner, key): bytes(packed) for owner, key, packed in connection.execute(statement)}
 
 
 def _kept_private(connection: Connection, agent_version: str) -> set[tuple[str, str]]:
