@@ -69,7 +69,7 @@ def test_two_processes_tell_at_once_and_nothing_is_lost_or_doubled(url: str, tmp
         assert process.returncode == code, errors
         assert said.split() == [str(number) for number in range(40)]
     with reflexio.ReflexioClient(url, spool_dir=tmp_path / "killed") as client:
-        assert client.flush().complete
+        assert client.flush(60).complete
         counts = client.store.counts()
         assert (counts["requests"], counts["sessions"], counts["jobs_dead"]) == (120, 120, 0)
         assert [finding for finding in client.store.check() if finding.level == "error"] == []
