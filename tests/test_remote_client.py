@@ -15,9 +15,11 @@ import pytest
 
 import reflexio_middleware as reflexio
 from reflexio_middleware import AsyncReflexioClient, ReflexioClient
+from reflexio_middleware.delivery.spool import FileSpool
 from reflexio_middleware.guard import counters
 from reflexio_store.errors import InvalidInputError, StoreUnavailableError, StoreURLError
 from reflexio_store.models import GetRequestsRequest
+from reflexio_store.records import InteractionRecord, TurnRecord
 from tests.reflexio_server import Fault, ReflexioServer
 
 SAID = [{"role": "user", "content": "I like tea."}]
@@ -81,6 +83,33 @@ def test_an_agent_that_is_faster_than_the_server_allows_loses_nothing(tmp_path: 
             assert 0 < client.flush(0.5).remaining == client.stats()["pending"]
             assert client.flush(60).complete
         assert len(server.stored()) == 100
+
+
+@pytest.mark.parametrize("delete", ["user", "session", "request"])
+def test_what_was_deleted_does_not_come_from_the_spool_of_another_process(
+    server: ReflexioServer, tmp_path: Path, delete: str
+) -> None:
+    """The server keeps no note of it, so the clients of the folder do; what is said afterwards is stored."""
+    spool = FileSpool(tmp_path)
+    for user in ("ann", "bob"):
+        said = [InteractionRecord("user", "I like tea.", 1_700_000_000)]
+        turn = TurnRecord(f"late-{user}", user, "s1", "v1", "", 1_700_000_000_000_000, said)
+        spool.append(json.dumps(turn.to_json()).encode())
+    with ReflexioClient(url_endpoint=server.url, spool_dir=tmp_path) as client:
+        if delete == "user":
+            client.clear_user_data("ann")
+        elif delete == "session":
+            client.delete_session("s1", user_id="ann")
+        else:
+            client.publish_interaction("ann", SAID, session_id="s1", request_id="late-ann")
+            client.delete_request("late-ann")
+    spool.close()
+    with ReflexioClient(url_endpoint=server.url, spool_dir=tmp_path) as client:
+        assert client.flush(20).complete
+        assert [one.session_id for one in client.get_requests(user_id="ann").sessions] == []
+        assert len(client.get_requests(user_id="bob").sessions) == 1
+        client.publish_interaction("ann", SAID, session_id="s1")
+        assert len(client.get_requests(user_id="ann").sessions) == 1
 
 
 def test_a_wrong_key_keeps_turns_waiting_and_says_so(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:

@@ -170,7 +170,8 @@ class Core:
                 if self._closed:
                     raise StoreUnavailableError("This client is closed: make a new one")
                 if self._opened is None:
-                    self._opened = open_store(self.settings.store, api_key=self.settings.server_key)
+                    folder = spool_folder(self.settings)
+                    self._opened = open_store(self.settings.store, api_key=self.settings.server_key, folder=folder)
         return self._opened
 
     @property

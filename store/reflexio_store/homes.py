@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Final
 from urllib.parse import parse_qsl, urlencode
 
@@ -23,12 +24,13 @@ def is_server(url: str) -> bool:
     return url.split(":", 1)[0].lower() in ("http", "https")
 
 
-def open_store(url: str, *, api_key: str | None = None) -> Store:
+def open_store(url: str, *, api_key: str | None = None, folder: Path | None = None) -> Store:
     """Open the home that ``url`` names, making or upgrading its tables when needed.
 
     Args:
         url: Where the record is.
         api_key: The key of a Reflexio server; other homes need none.
+        folder: Where it is noted what was deleted on a server, which keeps no such note itself: that of the spool.
 
     Raises:
         StoreURLError: The URL is no form that is known.
@@ -51,7 +53,7 @@ def open_store(url: str, *, api_key: str | None = None) -> Store:
     if is_server(url):
         from .remote.home import RemoteStore
 
-        return RemoteStore(url, api_key=api_key)
+        return RemoteStore(url, api_key=api_key, folder=folder)
     raise StoreURLError(f"The store URL begins with {scheme!r}, which is not understood. Use {_FORMS}.")
 
 

@@ -2,14 +2,16 @@
 
 The server's ``delete_session`` is not scoped by user, it reports success for what is not there, and it leaves what was
 learned (wire facts). So what is there is looked up first, is deleted by its ids, and then what rests on it alone.
+Before that it is noted what is deleted: from then on no turn of it that waits in some spool is sent.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Final
+from typing import Final, Literal
 
 from reflexio_store.contract import Receipt
+from reflexio_store.erasing import digest_of
 from reflexio_store.models import LearningKind, RequestData
 
 from .kinds import KINDS
@@ -32,7 +34,7 @@ class RemoteForgetting(RemoteLearnings):
         if not request_ids:
             return Receipt()
         if sum(item.request_id == request_ids[0] for item in mine) == 1:
-            return self._forget(self._all_requests(request_id=request_ids[0], user_id=user_id))
+            return self._forget(self._all_requests(request_id=request_ids[0], user_id=user_id), "request")
         body = {"user_id": wire_user(user_id), "interaction_id": interaction_id}
         self._http.call("DELETE", "/api/delete_interaction", body)
         if not user_id:
@@ -47,20 +49,23 @@ class RemoteForgetting(RemoteLearnings):
         """Delete requests (all of them, or of the user, where ``request_ids`` is None), and the learnings that rested
         on them alone (as far as they name their sources)."""
         if request_ids is None:
-            return self._forget(self._all_requests(user_id=user_id))
+            return self._forget(self._all_requests(user_id=user_id), "session")
 
         def look_up(request_id: str) -> list[RequestData]:
             return self._all_requests(request_id=request_id, user_id=user_id)
 
         there = [data for found in self._each(look_up, dict.fromkeys(request_ids)) for data in found]
-        return self._forget(there)
+        return self._forget(there, "request")
 
     def delete_session(self, session_id: str, *, user_id: str | None = None) -> Receipt:
         """Delete a session (of one user where one is given), and the learnings that rested on it alone."""
-        return self._forget(self._all_requests(session_id=session_id, user_id=user_id))
+        if user_id is not None:
+            self._erasures.note([digest_of("session", user_id, session_id)])
+        return self._forget(self._all_requests(session_id=session_id, user_id=user_id), "session")
 
     def delete_user(self, user_id: str) -> Receipt:
         """Delete everything held on one user: requests, interactions, profiles and user playbooks."""
+        self._erasures.note([digest_of("user", user_id)])
         there = self._all_requests(user_id=user_id)
         profiles, playbooks = (len(self._all(KINDS[name], user_id)) for name in _PERSONAL)
         self._http.call("POST", "/api/clear_user_data", {"user_id": wire_user(user_id)})
@@ -72,7 +77,10 @@ class RemoteForgetting(RemoteLearnings):
             user_playbooks=playbooks,
         )
 
-    def _forget(self, there: Sequence[RequestData]) -> Receipt:
+    def _forget(self, there: Sequence[RequestData], deleted: Literal["session", "request"]) -> Receipt:
+        requests = [data.request for data in there]
+        names = [item.session_id or "" if deleted == "session" else item.request_id for item in requests]
+        self._erasures.note(digest_of(deleted, item.user_id, name) for item, name in zip(requests, names, strict=True))
         ids = [data.request.request_id for data in there]
         for start in range(0, len(ids), _AT_ONCE):
             self._http.call("DELETE", "/api/delete_requests_by_ids", {"request_ids": ids[start : start + _AT_ONCE]})

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from reflexio_store.contract import Finding
 from reflexio_store.errors import ReflexioError, StoreAccessError
 from reflexio_store.forking import protect
@@ -32,12 +34,13 @@ class RemoteStore(RemoteMoving):
         url: ``http://localhost:8061`` or ``https://host``; options ``?timeout=30`` (seconds of a call),
             ``search_timeout=5``, ``connections=4``.
         api_key: The server's key. Without one a server answers only callers on its own machine (wire fact).
+        folder: Where it is noted what was deleted, for all processes that share the spool there; None: for this one.
 
     Raises:
         StoreURLError: The URL is not understood.
     """
 
-    def __init__(self, url: str, *, api_key: str | None = None) -> None:
+    def __init__(self, url: str, *, api_key: str | None = None, folder: Path | None = None) -> None:
         server = parse_server_url(url)
         self._url = server.address
         self._has_key = bool(api_key)
@@ -45,6 +48,7 @@ class RemoteStore(RemoteMoving):
             lambda: Http(server.address, api_key, timeout=server.timeout, connections=server.connections),
             connections=server.connections,
             search_timeout=server.search_timeout,
+            folder=folder,
         )
         protect(self, last=True)
 

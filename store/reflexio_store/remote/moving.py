@@ -101,7 +101,7 @@ class RemoteMoving(RemoteSharing):
         that is there with another value is replaced.
         """
         turns = [record for record in records if isinstance(record, TurnRecord)]
-        new = self.add_turns(turns, learn_after=None) if turns else 0
+        new = self.add_turns(turns, learn_after=None, restore=True) if turns else 0
         stored = Stored(new=new, same=len(turns) - new)
         for record in records:
             if isinstance(record, SessionOutcome):

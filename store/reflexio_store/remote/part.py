@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import TypeVar
 
 from reflexio_store.errors import StoreUnavailableError
 
 from .circuit import Circuit
+from .erasures import Erasures
 from .http import Http
 from .publish import Publisher
 
@@ -23,16 +25,21 @@ class Part:
         make_http: Makes the connections; called again in a forked child.
         connections: Most calls at once.
         search_timeout: Seconds that one search may take.
+        folder: Where it is noted what was deleted, and is not to be published afterwards; None: in memory.
     """
 
-    def __init__(self, make_http: Callable[[], Http], *, connections: int, search_timeout: float) -> None:
+    def __init__(
+        self, make_http: Callable[[], Http], *, connections: int, search_timeout: float, folder: Path | None
+    ) -> None:
         self._make_http = make_http
+        self._folder = folder
         self._connections = connections
         self._search_timeout = search_timeout
         self._begin()
 
     def _begin(self) -> None:
         self._http = self._make_http()
+        self._erasures = Erasures(self._folder)
         self._pool: ThreadPoolExecutor | None = None
         self._searching = Circuit("Searching the server", failures=3, pause=5.0)
         self._publishing = Circuit("Sending turns to the server", failures=5, pause=1.0)

@@ -35,7 +35,7 @@ class RemoteRequests(Part):
         turns: Sequence[TurnRecord],
         *,
         learn_after: float | None = 0.0,
-        restore: bool = False,  # noqa: ARG002 - a server keeps no note of what was erased
+        restore: bool = False,
     ) -> int:
         """Publish turns and return how many were new; each is stored once, however often it is given.
 
@@ -48,7 +48,8 @@ class RemoteRequests(Part):
             StoreUnavailableError: Not all could be delivered now; give them again.
             InvalidInputError: The server refused one for good; the others were delivered.
         """
-        return self._publisher.publish(turns, learn=learn_after is not None)
+        wanted = turns if restore else self._erasures.spared(turns)
+        return self._publisher.publish(wanted, learn=learn_after is not None)
 
     def get_requests(self, query: GetRequestsRequest) -> GetRequestsResponse:
         """Sessions with their requests, newest first, one page of them; see :mod:`.pages`.

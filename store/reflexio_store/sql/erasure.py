@@ -6,53 +6,51 @@ was at work for a user meanwhile writes nothing under their name (:func:`gone`).
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterable, Sequence
-from typing import Final
 
 from sqlalchemy import Connection, delete, exists, select
 
+from reflexio_store.erasing import KEPT_US, digest_of, digests_of, is_erased
 from reflexio_store.records import TurnRecord
 
 from .dialects import Dialect
-from .part import SECOND_US, chunks
+from .part import chunks
 from .tables import ERASED, SESSION
 
-_KEPT_US: Final = 90 * 86_400 * SECOND_US
 _c = ERASED.c
 _ANY: Final = select(exists().select_from(ERASED))
 
 
 def note_user(connection: Connection, dialect: Dialect, user_id: str, *, now_us: int) -> None:
     """Note that everything of a user was deleted."""
-    _note(connection, dialect, [_digest("user", user_id)], now_us)
+    _note(connection, dialect, [digest_of("user", user_id)], now_us)
 
 
 def note_sessions(
     connection: Connection, dialect: Dialect, user_id: str, session_ids: Iterable[str], *, now_us: int
 ) -> None:
     """Note that sessions of a user were deleted."""
-    _note(connection, dialect, [_digest("session", user_id, name) for name in session_ids], now_us)
+    _note(connection, dialect, [digest_of("session", user_id, name) for name in session_ids], now_us)
 
 
 def note_requests(
     connection: Connection, dialect: Dialect, user_id: str, request_ids: Iterable[str], *, now_us: int
 ) -> None:
     """Note that requests of a user were deleted."""
-    _note(connection, dialect, [_digest("request", user_id, name) for name in request_ids], now_us)
+    _note(connection, dialect, [digest_of("request", user_id, name) for name in request_ids], now_us)
 
 
 def not_erased(connection: Connection, turns: Sequence[TurnRecord]) -> list[TurnRecord]:
     """The turns of which nothing was deleted since they were said."""
     if not connection.execute(_ANY).scalar():
         return list(turns)
-    names = {id(turn): _digests(turn) for turn in turns}
+    names = {id(turn): digests_of(turn) for turn in turns}
     wanted = sorted({digest for digests in names.values() for digest in digests})
     found: dict[str, int] = {}
     for part in chunks(wanted):
         rows = connection.execute(select(_c.digest, _c.at_us).where(_c.digest.in_(part)))
         found |= {row.digest: row.at_us for row in rows}
-    return [turn for turn in turns if all(found.get(name, -1) < turn.created_at_us for name in names[id(turn)])]
+    return [turn for turn in turns if not is_erased(turn, names[id(turn)], found)]
 
 
 def gone(connection: Connection, user_ids: Iterable[str]) -> set[str]:
@@ -60,7 +58,7 @@ def gone(connection: Connection, user_ids: Iterable[str]) -> set[str]:
 
     Whoever goes by the answer holds the users, or else the row to be written, at which the delete of a user looks last.
     """
-    names = {_digest("user", user_id): user_id for user_id in user_ids if user_id}
+    names = {digest_of("user", user_id): user_id for user_id in user_ids if user_id}
     found: set[str] = set()
     for part in chunks(sorted(names)):
         noted = connection.execute(select(_c.digest).where(_c.digest.in_(part))).scalars()
@@ -71,23 +69,10 @@ def gone(connection: Connection, user_ids: Iterable[str]) -> set[str]:
     return found
 
 
-def _digests(turn: TurnRecord) -> tuple[str, str, str]:
-    return (
-        _digest("user", turn.user_id),
-        _digest("session", turn.user_id, turn.session_id),
-        _digest("request", turn.user_id, turn.request_id),
-    )
-
-
-def _digest(*names: str) -> str:
-    text = "\x1f".join(names)
-    return hashlib.blake2b(text.encode("utf-8", "surrogatepass"), digest_size=16).hexdigest()
-
-
 def _note(connection: Connection, dialect: Dialect, digests: Sequence[str], now_us: int) -> None:
     if not digests:
         return
-    connection.execute(delete(ERASED).where(_c.at_us < now_us - _KEPT_US))
+    connection.execute(delete(ERASED).where(_c.at_us < now_us - KEPT_US))
     statement = dialect.insert(ERASED)
     statement = statement.on_conflict_do_update(index_elements=[_c.digest], set_={"at_us": statement.excluded.at_us})
     connection.execute(statement, [{"digest": digest, "at_us": now_us} for digest in digests])
