@@ -40,7 +40,8 @@ class DocumentKey:
 class Document:
     """What the full text holds of one row: its words, and the scopes in which they may be found.
 
-    ``size`` is the number of different words, as a query would count them.
+    ``head`` has a learning's trigger, and of a message who says it and whether it asks
+    (:func:`~.words.manner_words`). ``size`` is the number of different words, as a query would count them.
     """
 
     key: DocumentKey

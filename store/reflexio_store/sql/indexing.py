@@ -14,7 +14,7 @@ from .documents import INTERACTION_KIND, Document, DocumentKey, put_documents
 from .kinds import KINDS
 from .part import Part, chunks
 from .tables import DOCUMENT, INTERACTION, REQUEST, SCOPE, VECTOR, VECTORS
-from .words import index_words, scope_token
+from .words import index_words, manner_words, scope_token
 
 REQUESTS_AT_ONCE: Final = 200
 """Requests that are indexed in one transaction: some 50 ms, in which nobody else writes."""
@@ -101,4 +101,4 @@ def _document(row: RowMapping) -> Document:
     said = " ".join([row["content"], row["user_action_description"], row["expert_content"], tools])
     words = list(dict.fromkeys(index_words(said)))
     key = DocumentKey(INTERACTION_KIND, row["user_id"], row["request_id"], row["seq"])
-    return Document(key, (interaction_scope(row["user_id"]),), head=(), body=words, size=len(words))
+    return Document(key, (interaction_scope(row["user_id"]),), manner_words(row["content"]), words, len(words))

@@ -57,9 +57,10 @@ class Matches:
         """The share (0 to 1) of the weight that some of the words have."""
         return min(1.0, sum(self.weights[word] for word in words) / self.attainable) if self.weights else 0.0
 
-    def bm25(self, matched: Mapping[str, float], size: float) -> float:
-        """The score of a document of so many words; ``matched`` has the summed weights of the fields of each word."""
-        norm = _K1 * (1 - _B + _B * size / self.mean)
+    def bm25(self, matched: Mapping[str, float], size: float, *, length: float = _B) -> float:
+        """The score of a document of so many words; ``matched`` has the summed weights of the fields of each word, and
+        ``length`` (0 to 1) says how much longer ones are held against."""
+        norm = _K1 * (1 - length + length * size / self.mean)
         weights = self.weights
         return sum([weights[word] * often * (_K1 + 1) / (often + norm) for word, often in matched.items()])
 

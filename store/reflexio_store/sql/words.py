@@ -36,8 +36,23 @@ _ACCENT = re.compile("[\u0300-\u036f]")
 _stemmers = threading.local()  # a stemmer holds the word it works on
 _CLITIC = re.compile(r"['\u2019](?=(?:s|t|re|ve|ll|d|m)\b)")
 
+ASKS: Final = "u0000063"
+"""The word that stands for the question mark at the end of a text; no text has it as a word."""
+_SPEAKER = re.compile(r"\s*([^\W\d_][\w.'\u2019-]*(?: [\w.'\u2019-]+){0,2}):\s")
+_QUESTION = re.compile("[?\u037e\u061f\uff1f]\\W*$")
+_LABEL_LENGTH, _END_LENGTH = 64, 16
+
 STOP_WORDS: Final = frozenset(Path(__file__).with_name("stop_words.txt").read_text(encoding="ascii").split())
 """English words that say nothing about what a text is about; negations are not among them."""
+
+_IRREGULAR: Final = {
+    form: word
+    for word, *forms in map(
+        str.split, Path(__file__).with_name("irregular_words.txt").read_text(encoding="ascii").splitlines()
+    )
+    for form in forms
+}
+"""English words by their irregular forms, where these are not words of their own: ``went`` is ``go``."""
 
 
 @cache
@@ -51,6 +66,13 @@ def common_words() -> frozenset[str]:
 def index_words(text: str) -> list[str]:
     """The words under which a text is found, in order, without stop words."""
     return _words(text, with_single_characters=True)[:MAX_INDEXED_WORDS]
+
+
+def manner_words(text: str) -> list[str]:
+    """How a message is said: the words of who says it, where it begins as ``Ada: ...``; and :data:`ASKS`."""
+    label = _SPEAKER.match(text[:_LABEL_LENGTH])
+    asks = _QUESTION.search(text.rstrip()[-_END_LENGTH:])
+    return [*(index_words(label[1]) if label else ()), *([ASKS] if asks else ())]
 
 
 def query_words(text: str) -> list[str]:
@@ -92,6 +114,7 @@ def _words(text: str, *, with_single_characters: bool) -> list[str]:
 @lru_cache(maxsize=50_000)
 def _stem(word: str) -> str:
     """The stem of an English word (Snowball's English algorithm); other words stay as they are."""
+    word = _IRREGULAR.get(word, word)
     if not (word.isascii() and word.isalpha()):
         return word
     if not hasattr(_stemmers, "english"):
