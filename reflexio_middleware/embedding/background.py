@@ -31,12 +31,16 @@ class BackgroundEmbedding:
         open_store: Gives the store. A home that is not :class:`~reflexio_store.contract.Embeddable` embeds by itself.
         embedder: What embeds. Where it fails, it is tried again later; searches go on with full text.
         messages: Embed messages, too, not learnings alone.
+        floor: Cosine from which meaning alone lets a learning be recalled; None: as it was measured for the model.
     """
 
-    def __init__(self, open_store: Callable[[], Store], embedder: Embedder, *, messages: bool) -> None:
+    def __init__(
+        self, open_store: Callable[[], Store], embedder: Embedder, *, messages: bool, floor: float | None = None
+    ) -> None:
         self._open_store = open_store
         self._embedder = embedder
         self._messages = messages
+        self._floor = floor
         self._closed = False
         self._kept: OrderedDict[str, Meaning] = OrderedDict()
         self._reset()
@@ -93,7 +97,7 @@ class BackgroundEmbedding:
 
     def _meant(self, text: str) -> Meaning | None:
         try:
-            made = Meaning(self._embedder.name, list(self._embedder.embed([text], "query")[0]))
+            made = Meaning(self._embedder.name, list(self._embedder.embed([text], "query")[0]), self._floor)
         except Exception as error:  # noqa: BLE001 - an embedder may raise anything, and a search does without
             self._note(error)
             return None
@@ -167,8 +171,8 @@ class BackgroundEmbedding:
         if errors:
             count("texts_refused", len(errors))
             name, error = self._embedder.name, errors[-1]
-            warn(f"embedding refused:{name}", "reflexio: %s refused %d texts (%s: %s); they are found by their words, and "
-                 "tried again with another model", name, len(errors), type(error).__name__, error)  # fmt: skip
+            warn(f"embedding refused:{name}", "reflexio: %s refused %d texts (%s: %s); they are found by their words, "
+                 "and tried again with another model", name, len(errors), type(error).__name__, error)  # fmt: skip
 
     def _note(self, error: Exception) -> None:
         if self._closed:
