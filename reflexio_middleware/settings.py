@@ -114,6 +114,9 @@ class Settings(BaseSettings):
         default=None, ge=1, le=100_000, description="Numbers of a vector, where the endpoint's model lets one choose"
     )
     embedding_timeout: float = Field(default=2.0, gt=0, description="Seconds that a search waits for its own vector")
+    embedding_floor: float | None = Field(
+        default=None, gt=0, le=1, description="Cosine from which meaning alone recalls; None: as measured, or never"
+    )
     embed_messages: bool = Field(default=False, description="Embed all messages, too, not learnings alone")
     aggregate_users: int = Field(
         default=2, ge=2, description="How many users must say the same for it to become an agent playbook"
@@ -122,9 +125,11 @@ class Settings(BaseSettings):
         default=False, description="Use such agent playbooks at once, without a person's approval"
     )
     aggregate_similarity: float | None = Field(
-        default=None, gt=0, le=1, description="Cosine from which rules in other words agree; None: as measured for the "
-        "model, or not at all"
-    )  # fmt: skip
+        default=None,
+        gt=0,
+        le=1,
+        description="Cosine from which rules in other words agree; None: as measured, or never",
+    )
     recall_timeout: float | None = Field(
         default=None, gt=0, description="Seconds that a recall may take; None: 0.05, or 1 with a Reflexio server"
     )

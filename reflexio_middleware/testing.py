@@ -61,6 +61,9 @@ Answer = str | dict[str, Any] | ScriptedError | ScriptedDelay | ScriptedStream
 ``finish_reason`` if it is no usual one; for responses also ``{"output": [...]}`` with its items and its ``status``), an
 error, a delay, a steered stream."""
 
+Embeddings = str | dict[str, Any] | ScriptedError | ScriptedDelay
+"""What a request for embeddings gets; see :attr:`ScriptedModelServer.embeddings`."""
+
 
 class ScriptedModelServer:
     """A server on the loopback that speaks the OpenAI protocols and answers by a script.
@@ -81,9 +84,10 @@ class ScriptedModelServer:
         """The decoded bodies of all requests to a model so far, in order of arrival."""
         self.embedded: list[dict[str, Any]] = []
         """The decoded bodies of all requests for embeddings so far."""
-        self.embeddings: str | dict[str, Any] | ScriptedError | ScriptedDelay = ""
+        self.embeddings: Embeddings | Callable[[dict[str, Any]], Embeddings] = ""
         """What requests for embeddings get until this is set anew: ``""`` the vectors, other text a body as it is (it
-        need not be JSON), a dictionary a body, or an error or a delay."""
+        need not be JSON), a dictionary a body, or an error or a delay; or a function from a decoded request body to
+        any of these."""
         self.dimension = DIMENSION
         """Numbers of a vector where the request does not say ``dimensions``."""
         self.asked = threading.Event()
@@ -190,7 +194,8 @@ class _Handler(BaseHTTPRequestHandler):
     def _embed(self, body: dict[str, Any]) -> None:
         scripted = self.server.scripted
         scripted.embedded.append(body)
-        answer = self._waited_for(scripted.embeddings)
+        scripted_answer = scripted.embeddings
+        answer = self._waited_for(scripted_answer(body) if callable(scripted_answer) else scripted_answer)
         if isinstance(answer, ScriptedError):
             return self._send_error(answer)
         if isinstance(answer, str) and answer:

@@ -118,7 +118,12 @@ class Core:
         steps = steps_of(self._readers, self.settings, self._embedder) if self._readers else {}
         self._worker = LearningWorker(self._open, steps) if steps else None
         self._embedding = (
-            BackgroundEmbedding(self._open, self._embedder, messages=self.settings.embed_messages)
+            BackgroundEmbedding(
+                self._open,
+                self._embedder,
+                messages=self.settings.embed_messages,
+                floor=self.settings.embedding_floor,
+            )
             if self._embedder
             else None
         )

@@ -5,12 +5,13 @@ from __future__ import annotations
 import threading
 import time
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from concurrent.futures import TimeoutError as Late
 from typing import Final
 
 from reflexio_middleware.embedding import Embedder
+from reflexio_middleware.embedding.batch import embed_batch, status_of
 from reflexio_middleware.embedding.setup import close_embedder
 from reflexio_middleware.guard import count, guard, warn
 from reflexio_store.contract import Embeddable, Meaning, Store
@@ -30,12 +31,16 @@ class BackgroundEmbedding:
         open_store: Gives the store. A home that is not :class:`~reflexio_store.contract.Embeddable` embeds by itself.
         embedder: What embeds. Where it fails, it is tried again later; searches go on with full text.
         messages: Embed messages, too, not learnings alone.
+        floor: Cosine from which meaning alone lets a learning be recalled; None: as it was measured for the model.
     """
 
-    def __init__(self, open_store: Callable[[], Store], embedder: Embedder, *, messages: bool) -> None:
+    def __init__(
+        self, open_store: Callable[[], Store], embedder: Embedder, *, messages: bool, floor: float | None = None
+    ) -> None:
         self._open_store = open_store
         self._embedder = embedder
         self._messages = messages
+        self._floor = floor
         self._closed = False
         self._kept: OrderedDict[str, Meaning] = OrderedDict()
         self._reset()
@@ -92,7 +97,7 @@ class BackgroundEmbedding:
 
     def _meant(self, text: str) -> Meaning | None:
         try:
-            made = Meaning(self._embedder.name, list(self._embedder.embed([text], "query")[0]))
+            made = Meaning(self._embedder.name, list(self._embedder.embed([text], "query")[0]), self._floor)
         except Exception as error:  # noqa: BLE001 - an embedder may raise anything, and a search does without
             self._note(error)
             return None
@@ -146,25 +151,35 @@ class BackgroundEmbedding:
         lacking = self._lacking()
         if not lacking:
             return 0
+        name, numbers = self._embedder.name, list(lacking)
         try:
-            vectors = self._embedder.embed([text or " " for text in lacking.values()], "document")
-            kept = store.put_vectors(self._embedder.name, dict(zip(lacking, vectors, strict=True)))
+            batch = embed_batch(self._embedder, list(lacking.values()))
+            kept = store.put_vectors(name, {numbers[place]: vector for place, vector in batch.vectors.items()})
+            store.set_aside(name, [numbers[place] for place in batch.refused])
         except Exception as error:  # noqa: BLE001 - an embedder may raise anything, and is tried again
             self._failures += 1
             self._note(error)
             return 0
         self._failures = 0
         count("texts_embedded", kept)
+        self._note_refused(list(batch.refused.values()))
         with self._changed:
             self._changed.notify_all()
-        return kept
+        return kept + len(batch.refused)
+
+    def _note_refused(self, errors: Sequence[Exception]) -> None:
+        if errors:
+            count("texts_refused", len(errors))
+            name, error = self._embedder.name, errors[-1]
+            warn(f"embedding refused:{name}", "reflexio: %s refused %d texts (%s: %s); they are found by their words, "
+                 "and tried again with another model", name, len(errors), type(error).__name__, error)  # fmt: skip
 
     def _note(self, error: Exception) -> None:
         if self._closed:
             return
         count("embeddings_failed")
         self._rest_until = max(self._rest_until, time.monotonic() + _asked_for(error))
-        hint = "; the key is wrong (the setting embedding_api_key)" if _status(error) in (401, 403) else ""
+        hint = "; the key is wrong (the setting embedding_api_key)" if status_of(error) in (401, 403) else ""
         name = self._embedder.name
         warn(f"embedding:{name}", "reflexio: embedding with %s failed (%s: %s)%s; searches go on with full text",
              name, type(error).__name__, error, hint)  # fmt: skip
@@ -176,11 +191,6 @@ class BackgroundEmbedding:
         """In a child there are no threads any more."""
         if child:
             self._reset()
-
-
-def _status(error: Exception) -> int | None:
-    """The HTTP status of an error, where it has one (as those of httpx and openai do)."""
-    return getattr(getattr(error, "response", None), "status_code", None)
 
 
 def _asked_for(error: Exception) -> float:

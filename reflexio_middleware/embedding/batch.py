@@ -69,8 +69,8 @@ def _take(embedder: Embedder, texts: Sequence[str], places: range, done: Batch) 
 
 def _ask(embedder: Embedder, texts: Sequence[str]) -> Sequence[Sequence[float]]:
     vectors = embedder.embed([text or " " for text in texts], "document")
-    if len(vectors) != len(texts):
-        raise ValueError(f"{len(vectors)} vectors came for {len(texts)} texts")
+    if len(vectors) != len(texts) or len({len(vector) for vector in vectors}) > 1:
+        raise ValueError(f"{len(vectors)} vectors came for {len(texts)} texts, or of several sizes")
     for vector in vectors:
         if not len(vector) or not all(map(math.isfinite, vector)):
             raise ValueError("a vector came that is empty, or not of finite numbers")

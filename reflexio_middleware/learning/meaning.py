@@ -113,7 +113,8 @@ class Meanings:
         except Exception as error:
             message = f"The rules of users could not be compared by meaning ({type(error).__name__}: {error})"
             raise ExtractionError(f"{message}; nothing was changed") from error
-        count("texts_refused", len(batch.refused))
+        if batch.refused:
+            count("texts_refused", len(batch.refused))
         return {texts[place]: _normal(vector) for place, vector in batch.vectors.items()}
 
 

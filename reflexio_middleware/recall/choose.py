@@ -193,7 +193,7 @@ def _fitting(
     """What is relevant enough, best first; of those that match alike, what rests on more and is newer goes first."""
     scored = found.get(kind, ())
     best = max((item.coverage for item in scored), default=0.0)
-    floor = COSINE.get(meaning.model) if meaning else None
+    floor = (meaning.floor or COSINE.get(meaning.model)) if meaning else None
     fits = [(item, reason) for item in scored if (reason := why(item, best, floor))]
     fits.sort(key=lambda pair: (-round(pair[0].coverage + (pair[0].cosine or 0.0), 1), *_standing_of(pair[0].learning)))
     return [Chosen(item.learning, item.score, item.coverage, item.cosine, reason) for item, reason in fits]

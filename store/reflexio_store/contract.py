@@ -465,6 +465,11 @@ class Embeddable(Protocol):
         """
         ...
 
+    def set_aside(self, model: str, numbers: Sequence[int]) -> None:
+        """Note that a model refuses some texts: :meth:`unembedded` tells of them no more, until it is asked for
+        another model, or their words change. A vector of another model is dropped."""
+        ...
+
 
 @runtime_checkable
 class Store(Requests, Learnings, Promotions, Opting, Histories, Agreements, Uses, Jobs, Reads, Moving, Protocol):

@@ -46,10 +46,14 @@ class Answers(dict[LearningKind, "list[Scored[Learning]]"]):
 
 @dataclass(frozen=True, slots=True)
 class Meaning:
-    """The vector of a query, and the name of the model that made it: only vectors of that model are compared."""
+    """The vector of a query, and the name of the model that made it: only vectors of that model are compared.
+
+    ``floor`` is the cosine from which meaning alone shows that something fits; a search leaves it to whoever chooses.
+    """
 
     model: str
     vector: Sequence[float]
+    floor: float | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -200,6 +200,66 @@ def test_nothing_is_sent_of_a_user_who_is_deleted(
     assert set(texts_of(server)) == {"Drinks tea."}
 
 
+def refusing(word: str, status: int = 400) -> Callable[[dict[str, Any]], Broken]:
+    """An endpoint that refuses every request in which a text has that word."""
+
+    def answer(body: dict[str, Any]) -> Broken:
+        return ScriptedError(status, "unprocessable input") if any(word in text for text in body["input"]) else ""
+
+    return answer
+
+
+@pytest.mark.parametrize("status", [400, 500])
+def test_a_text_that_is_refused_does_not_keep_the_others_from_their_vectors(
+    server: ScriptedModelServer, make: Callable[..., ReflexioClient], tmp_path: Any, status: int
+) -> None:
+    """It is set aside, counted and told by doctor; found by its words; and tried again with another model."""
+    home = f"sqlite:///{tmp_path / 'memory.db'}"
+    server.embeddings = refusing("horses", status)
+    with raise_internal_errors(enabled=False), make(home, embedding_model="one") as client:
+        before = client.stats().get("texts_refused", 0)
+        add_facts(client)
+        assert client.stats()["texts_refused"] == before + 1
+        assert client.search("windows for a flight", user_id="ann", search_mode="vector").profiles
+        assert client.search("horses", user_id="ann", search_mode="fts").profiles[0].content == FACTS[1]
+        [finding] = [item for item in client.store.check() if item.subject == "embeddings"]
+        assert finding.level == "warning" and "1 texts were refused" in finding.message
+        asked = len(server.embedded)
+        client.flush()
+        assert len(server.embedded) == asked
+    server.embeddings = ""
+    with make(home, embedding_model="two") as client:
+        client.flush()
+        nearest = client.search("two horses", user_id="ann", search_mode="vector", top_k=1).profiles
+        assert [item.content for item in nearest] == [FACTS[1]]
+        assert not [item for item in client.store.check() if item.subject == "embeddings"]
+
+
+def test_among_many_the_refused_one_is_found_with_few_requests(
+    server: ScriptedModelServer, make: Callable[..., ReflexioClient]
+) -> None:
+    """By halves."""
+    server.embeddings = refusing("number 17.")
+    with raise_internal_errors(enabled=False), make() as client:
+        client.add_user_profile([{"user_id": "ann", "content": f"Keeps item number {n}."} for n in range(32)])
+        client.flush()
+        assert len(server.embedded) <= 2 + 2 * 5
+        assert len(client.search("item", user_id="ann", search_mode="vector", top_k=100).profiles) == 31
+
+
+def test_an_endpoint_that_refuses_everything_sets_nothing_aside(
+    server: ScriptedModelServer, make: Callable[..., ReflexioClient]
+) -> None:
+    """Such as a wrong model: the texts wait until it is mended."""
+    server.embeddings = ScriptedError(400, "no such model")
+    with raise_internal_errors(enabled=False), make() as client:
+        before = client.stats().get("texts_refused", 0)
+        add_facts(client)
+        assert client.stats().get("texts_refused", 0) == before
+        server.embeddings = ""
+        until(lambda: client.flush() and client.search("horses", user_id="ann", search_mode="vector").profiles)
+
+
 def test_a_missing_key_is_an_error_that_says_so() -> None:
     """When the client is made, not later."""
     with pytest.raises(InvalidInputError, match="embedding_api_key"):

@@ -43,8 +43,8 @@ def topics(monkeypatch: pytest.MonkeyPatch) -> Topics:
     return Topics()
 
 
-def client_of(embedder: Topics) -> ReflexioClient:
-    client = ReflexioClient("sqlite://", learning="off", embedder=embedder, recall_timeout=5.0)
+def client_of(embedder: Topics, **settings: object) -> ReflexioClient:
+    client = ReflexioClient("sqlite://", learning="off", embedder=embedder, recall_timeout=5.0, **settings)  # type: ignore[arg-type]
     client.add_user_profile([{"user_id": "ann", "content": "likes tea"}, {"user_id": "bob", "content": "has a horse"}])
     client.flush()
     return client
@@ -64,6 +64,22 @@ def test_what_means_the_same_is_recalled_with_its_reason(topics: Topics) -> None
             "hybrid",
             False,
         )
+
+
+def test_a_floor_of_ones_own_lets_meaning_recall() -> None:
+    """A model that was not measured recalls nothing by meaning alone until its floor is set."""
+    for floor, recalled in ((None, []), (0.9, ["likes tea"])):
+        with client_of(Topics(), embedding_floor=floor) as client:
+            found = client.recall("bring me a beverage", user_id="ann")
+            assert [item.content for item in found.learnings] == recalled
+
+
+@pytest.mark.parametrize("setting", ["embedding_floor", "aggregate_similarity"])
+@pytest.mark.parametrize("cosine", [0, 1.1, "high"])
+def test_a_floor_is_a_cosine(setting: str, cosine: object) -> None:
+    """Above 0, and at most 1."""
+    with pytest.raises(InvalidInputError, match=setting):
+        client_of(Topics(), **{setting: cosine})
 
 
 def test_an_outage_degrades_to_full_text_and_says_so(topics: Topics) -> None:

@@ -46,6 +46,12 @@ class Embeddings(Part):
         with self._database.write() as connection:
             return keep_vectors(connection, self._database.dialect, model, vectors)
 
+    @retried
+    def set_aside(self, model: str, numbers: Sequence[int]) -> None:
+        """Note that a model refuses some texts; see the contract."""
+        with self._database.write() as connection:
+            keep_vectors(connection, self._database.dialect, model, dict.fromkeys(numbers))
+
 
 def _texts(connection: Connection, kind: str, rows: Sequence[Any]) -> Iterator[Unembedded]:
     by_owner: dict[str, list[Any]] = defaultdict(list)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Final
 
-from sqlalchemy import ColumnElement, Connection, Table, false, func, select
+from sqlalchemy import ColumnElement, Connection, Table, exists, false, func, select
 
 from reflexio_store.contract import Finding
 
@@ -28,6 +28,7 @@ from .tables import (
     SESSION,
     USAGE,
     USER_PLAYBOOK,
+    VECTOR,
 )
 
 _COUNTED: Final = {
@@ -67,6 +68,7 @@ class Health(JobQueue):
                 *self._database.dialect.findings(connection),
                 _schema(connection),
                 *self._full_text(connection),
+                *_refused(connection),
                 _sessions(connection),
                 _dead_jobs(connection),
             ]
@@ -82,6 +84,16 @@ class Health(JobQueue):
         waiting = select(func.count()).where(REQUEST.c.text_indexed == false())
         requests = connection.execute(waiting).scalar_one()
         yield Finding("ok", "full text", f"{requests} requests wait for the next search of their user")
+
+
+def _refused(connection: Connection) -> Iterator[Finding]:
+    """Whether there are texts that no vector was made of, because the model refused them."""
+    d, v = DOCUMENT.c, VECTOR.c
+    made = exists().where(v.owner == d.owner, v.kind == d.kind, v.row == d.row)
+    refused = _count(connection, DOCUMENT, d.embedded > "", ~made)
+    if refused:
+        told = f"{refused} texts were refused by their model; they are found by their words (another model tries again)"
+        yield Finding("warning", "embeddings", told)
 
 
 def _count(connection: Connection, table: Table, *which: ColumnElement[bool]) -> int:

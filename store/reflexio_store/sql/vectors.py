@@ -110,9 +110,14 @@ class VectorCache:
         return read
 
 
-def keep_vectors(connection: Connection, dialect: Dialect, model: str, vectors: Mapping[int, Sequence[float]]) -> int:
-    """Keep the vectors of documents by their numbers; how many documents there still are."""
-    if len({len(vector) for vector in vectors.values()}) > 1:
+def keep_vectors(
+    connection: Connection, dialect: Dialect, model: str, vectors: Mapping[int, Sequence[float] | None]
+) -> int:
+    """Keep the vectors of documents by their numbers; how many documents there still are.
+
+    None for a document that the model gives no vector: it counts as asked for, and has none.
+    """
+    if len({len(vector) for vector in vectors.values() if vector is not None}) > 1:
         raise InvalidInputError("The vectors were not kept", [("vectors", "differ in their number of dimensions")])
     kept = 0
     for part in chunks(list(vectors)):
@@ -121,12 +126,14 @@ def keep_vectors(connection: Connection, dialect: Dialect, model: str, vectors: 
         documents = connection.execute(named).all()
         drop = and_(_v.row.in_(part), exists(select(1).where(_d.owner == _v.owner, _d.row == _v.row)))
         connection.execute(delete(VECTOR).where(drop))
-        if documents:
-            rows = [
-                {"owner": owner, "kind": kind, "row": row, "model": model, "vector": _packed(vectors[row])}
-                for owner, kind, row in documents
-            ]
+        rows = [
+            {"owner": owner, "kind": kind, "row": row, "model": model, "vector": _packed(vector)}
+            for owner, kind, row in documents
+            if (vector := vectors[row]) is not None
+        ]
+        if rows:
             connection.execute(insert(VECTOR), rows)
+        if documents:
             connection.execute(update(DOCUMENT).where(_d.row.in_(part)).values(embedded=model))
         for owner, kind in {(owner, kind) for owner, kind, _ in documents}:
             _note(connection, dialect, owner, kind)
