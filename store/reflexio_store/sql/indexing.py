@@ -101,4 +101,5 @@ def _document(row: RowMapping) -> Document:
     said = " ".join([row["content"], row["user_action_description"], row["expert_content"], tools])
     words = list(dict.fromkeys(index_words(said)))
     key = DocumentKey(INTERACTION_KIND, row["user_id"], row["request_id"], row["seq"])
-    return Document(key, (interaction_scope(row["user_id"]),), manner_words(row["content"]), words, len(words))
+    manner = manner_words(row["role"], row["content"])
+    return Document(key, (interaction_scope(row["user_id"]),), manner, words, len(words))

@@ -41,6 +41,7 @@ ASKS: Final = "u0000063"
 _SPEAKER = re.compile(r"\s*([^\W\d_][\w.'\u2019-]*(?: [\w.'\u2019-]+){0,2}):\s")
 _QUESTION = re.compile("[?\u037e\u061f\uff1f]\\W*$")
 _LABEL_LENGTH, _END_LENGTH = 64, 16
+_ROLES = frozenset("user assistant system developer tool function human ai agent bot".split())  # that name nobody
 
 STOP_WORDS: Final = frozenset(Path(__file__).with_name("stop_words.txt").read_text(encoding="ascii").split())
 """English words that say nothing about what a text is about; negations are not among them."""
@@ -68,11 +69,13 @@ def index_words(text: str) -> list[str]:
     return _words(text, with_single_characters=True)[:MAX_INDEXED_WORDS]
 
 
-def manner_words(text: str) -> list[str]:
-    """How a message is said: the words of who says it, where it begins as ``Ada: ...``; and :data:`ASKS`."""
+def manner_words(role: str, text: str) -> list[str]:
+    """How a message is said: the words of who says it, where its role is a name or it begins as ``Ada: ...``; and
+    :data:`ASKS`."""
     label = _SPEAKER.match(text[:_LABEL_LENGTH])
+    speaker = label[1] if label else "" if role.casefold() in _ROLES else role
     asks = _QUESTION.search(text.rstrip()[-_END_LENGTH:])
-    return [*(index_words(label[1]) if label else ()), *([ASKS] if asks else ())]
+    return [*index_words(speaker[:_LABEL_LENGTH]), *([ASKS] if asks else ())]
 
 
 def query_words(text: str) -> list[str]:

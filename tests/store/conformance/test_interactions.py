@@ -93,6 +93,16 @@ class TestInteractions:
         assert store.search_interactions(query)[0].content == f"{name}: a zebra, Tom"
 
     @pytest.mark.needs("neighbours")
+    def test_a_role_that_is_a_name_tells_who_says_it(self, store: Store, turn: MakeTurn) -> None:
+        """As in conversations of several people; ``User`` and ``assistant`` name nobody."""
+        for at, role in enumerate(["Maria", "User"]):
+            said = turn("a zebra", at=1000 + at, session_id=f"s{at}")
+            said.interactions[0].role = role
+            store.add_turns([said])
+        query = SearchInteractionRequest(user_id="ada", query="Which animal did Maria, the user, see, a zebra?")
+        assert [item.role for item in store.search_interactions(query)] == ["Maria", "User"]
+
+    @pytest.mark.needs("neighbours")
     def test_irregular_forms_are_found_as_their_words(self, store: Store, turn: MakeTurn) -> None:
         """Whichever of them was said, and whichever is asked."""
         store.add_turns([turn("we bought two teeth", at=1000), turn("nothing", at=2000, session_id="s2")])
