@@ -134,14 +134,8 @@ class Records(Turns, Compaction):
             ask_for_unread(connection, [job for job in known if job.state == "ready"])
         return Stored(new=len(new), same=len(jobs) - len(new))
 
-    def _put_learnings(self, kind: Kind, learnings: Sequence[Learning]) -> Stored:
-        stored = self._place_learnings(kind, learnings)
-        if stored.replaced:
-            self._clean_up()
-        return stored
-
     @retried
-    def _place_learnings(self, kind: Kind, learnings: Sequence[Learning]) -> Stored:
+    def _put_learnings(self, kind: Kind, learnings: Sequence[Learning]) -> Stored:
         placed: dict[Name, Placed] = {}
         for learning in learnings:
             row = kind.row(learning)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
@@ -106,12 +107,27 @@ class SqliteDialect:
         while True:
             try:
                 raw.execute("BEGIN IMMEDIATE")
-                return
+                break
             except driver.OperationalError as error:
                 if error.sqlite_errorcode & 0xFF != SQLITE_BUSY or time.monotonic() >= deadline:
                     raise
             time.sleep(wait)
             wait = min(2 * wait, _LOOK_AGAIN[1])
+        if not self._is_in_place(connection):
+            raw.execute("ROLLBACK")
+            raise StoreUnavailableError(
+                f"The file {self._place.path} was removed or replaced while it was open: what is stored in it now "
+                "would be lost. Captured turns wait in the spool; end this process, and start it again."
+            )
+
+    def _is_in_place(self, connection: Connection) -> bool:
+        """Whether the open file is still the one under its name. SQLite itself does not look, in WAL mode."""
+        try:
+            found = os.stat(self._place.path or "")
+        except FileNotFoundError:
+            return False
+        file = found.st_dev, found.st_ino
+        return connection.info.setdefault("file", file) == file  # first asked when it is open
 
     def _open(self) -> driver.Connection:
         connection = driver.connect(
