@@ -461,7 +461,8 @@ class Embeddable(Protocol):
     def put_vectors(self, model: str, vectors: Mapping[int, Sequence[float]]) -> int:
         """Keep the vectors of texts (by their ``number``; of any length but zero); how many were kept.
 
-        Texts that are gone meanwhile are left out. A vector of another model is replaced.
+        Texts that are gone meanwhile are left out, and those that have a vector of that model. A vector of another
+        model is replaced.
         """
         ...
 

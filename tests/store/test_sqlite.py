@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from reflexio_store.contract import Change
+from reflexio_store.contract import Change, Meaning
 from reflexio_store.errors import (
     InvalidInputError,
     SchemaTooNewError,
@@ -323,3 +323,19 @@ def _use(store: object) -> None:
         store.search_interactions(SearchInteractionRequest(user_id="ada", query="words"))
     finally:
         store.close()
+
+
+def test_vectors_beyond_the_memory_for_them_are_compared_in_pieces(tmp_path: Path) -> None:
+    """The same answers, and nothing kept that does not fit."""
+    learnings = [UserProfile(user_id="ada", profile_id=str(n), content=f"n{n}") for n in range(40)]
+    asked, meaning = LearningQuery(user_id="ada", query="", top_k=5), Meaning("m", [1.0, 0.0, 0.0])
+    answers = []
+    for number, most in enumerate((0, 200, 100_000)):
+        with closing(SqlStore(f"sqlite:///{tmp_path / str(number)}.db", vector_bytes=most)) as store:
+            store.add_learnings(learnings)
+            lacking = store.unembedded("m")
+            store.put_vectors("m", {item.number: [1.0, float(item.text[1:]), 0.5] for item in lacking})
+            for _ in range(2):
+                hits = store.search({"profile": asked}, meaning=meaning, mode="vector")["profile"]
+                answers.append([(hit.learning.content, hit.cosine) for hit in hits])
+    assert answers[0][0][0] == "n0" and all(answer == answers[0] for answer in answers)

@@ -25,7 +25,7 @@ from .sharing import SharingRecords
 from .unread import Unread
 from .usage import UsageRecords
 from .uses import Uses
-from .vectors import VectorCache
+from .vectors import CACHE_BYTES, VectorCache
 
 
 class SqlStore(
@@ -54,6 +54,7 @@ class SqlStore(
             ``sqlite://`` (in memory: shared by the threads of this process, gone when closed). A file takes the
             options ``?synchronous=full`` and ``?timeout=SECONDS``. Or another database, as its dialect.
         clock: Tells the time in epoch microseconds; the one of this machine unless another is given.
+        vector_bytes: Most memory for vectors that were read.
 
     Raises:
         StoreURLError: The URL is not understood.
@@ -62,10 +63,10 @@ class SqlStore(
         SchemaTooNewError: A newer release wrote it.
     """
 
-    def __init__(self, url: str | Dialect, *, clock: Clock = system_clock) -> None:
+    def __init__(self, url: str | Dialect, *, clock: Clock = system_clock, vector_bytes: int = CACHE_BYTES) -> None:
         database = Database(SqliteDialect(parse_sqlite_url(url)) if isinstance(url, str) else url)
         super().__init__(database, clock)
-        self._cache = VectorCache()
+        self._cache = VectorCache(vector_bytes)
         try:
             ensure_schema(database)
             self._go_on_compacting()

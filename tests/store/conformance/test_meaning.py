@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
+from itertools import count
+from operator import mul
 
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from reflexio_store.contract import Embeddable, Meaning, Store
 from reflexio_store.errors import InvalidInputError
@@ -30,6 +35,44 @@ def found(
     asked = LearningQuery(user_id=user_id, query="hot beverages", **query)  # type: ignore[arg-type]
     answer = store.search({"profile": asked}, meaning=Meaning(model, vector))["profile"]
     return [hit.learning.content for hit in answer]
+
+
+Step = tuple[str, int]
+STEPS = st.lists(
+    st.tuples(st.sampled_from(["add", "add", "add", "delete", "embed", "other model"]), st.integers(0, 30)), max_size=12
+)
+USERS = count()
+
+
+@pytest.mark.needs("vectors")
+@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(steps=STEPS)
+def test_what_is_kept_in_memory_finds_what_a_comparison_with_all_finds(shared_store: Store, steps: list[Step]) -> None:
+    """Whatever was added, deleted and embedded anew since the last search."""
+    assert isinstance(shared_store, Embeddable)
+    user, there, model = f"meant-{next(USERS)}", dict[str, int](), "m"
+    for number, (step, value) in enumerate(steps):
+        if step == "add":
+            shared_store.add_learnings([UserProfile(user_id=user, profile_id=f"p{number}", content=f"n{value}")])
+            there[f"p{number}"] = value
+        elif step == "delete" and there:
+            gone = sorted(there)[value % len(there)]
+            shared_store.delete_learnings("profile", [gone], user_id=user)
+            del there[gone]
+        elif step == "other model":
+            model = "n" if model == "m" else "m"
+        lacking = shared_store.unembedded(model, limit=200)
+        shared_store.put_vectors(model, {item.number: vector_of(int(item.text[1:])) for item in lacking})
+        asked = LearningQuery(user_id=user, query="", top_k=100)
+        hits = shared_store.search({"profile": asked}, meaning=Meaning(model, vector_of(value)), mode="vector")
+        cosines = sorted((round(hit.cosine or 0.0, 4) for hit in hits["profile"]), reverse=True)
+        wanted = [sum(map(mul, vector_of(value), vector_of(other))) for other in there.values()]
+        assert cosines == pytest.approx(sorted(wanted, reverse=True), abs=1e-3)
+
+
+def vector_of(number: int) -> list[float]:
+    """A direction in a plane."""
+    return [math.cos(number / 5), math.sin(number / 5)]
 
 
 @pytest.fixture
