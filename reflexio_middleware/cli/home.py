@@ -71,6 +71,7 @@ def made_if_missing(url: str | None, *, learned: bool = False) -> Iterator[Refle
     learning = "off" if settings.learning == "off" else "thread" if learned and free else "later"
     client = ReflexioClient(url, learning=learning)
     try:
+        client.whoami()  # a command waits for no server that is away: it says so
         yield client
     finally:
         client.close(_PATIENCE)

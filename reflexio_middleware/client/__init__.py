@@ -70,8 +70,9 @@ class ReflexioClient(
 
     Raises:
         StoreURLError: The URL is unusable.
-        StoreError: The home cannot be opened: folder not writable, damaged file, newer schema, database away. (A
-            server is not asked before it is needed.)
+        StoreError: The home cannot be opened: folder not writable, damaged file, newer schema, wrong password. (A
+            Reflexio server is not asked before it is needed; a database server that does not answer is waited for, and
+            until then what must ask it raises :class:`StoreUnreachableError`.)
         MissingExtraError: What was asked for needs a package that is not installed; it names the command.
         InvalidInputError: A setting is unusable.
     """

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import atexit
-import contextlib
 import hashlib
 import sys
 import threading
@@ -19,11 +18,12 @@ from pydantic import BaseModel, ValidationError
 
 from reflexio_middleware.capture.redaction import Redaction, Redactor
 from reflexio_middleware.capture.turn import settle_turns
+from reflexio_middleware.client.opening import Opening
 from reflexio_middleware.delivery.writer import BATCH, SERVER_BATCH, Delivery, FlushResult
 from reflexio_middleware.embedding import Embedder
 from reflexio_middleware.embedding.background import BackgroundEmbedding
 from reflexio_middleware.embedding.setup import embedder_of
-from reflexio_middleware.guard import counters, guard
+from reflexio_middleware.guard import count, counters, guard, warn
 from reflexio_middleware.learning.extractor import Extractor
 from reflexio_middleware.learning.metering import day_of
 from reflexio_middleware.learning.reading import extractor_name
@@ -33,7 +33,7 @@ from reflexio_middleware.recall.render import TokenCounter, estimate_tokens
 from reflexio_middleware.scope import Scope
 from reflexio_middleware.settings import Settings, data_folder, parts_of, read_settings
 from reflexio_store.contract import Meaning, Store
-from reflexio_store.errors import InvalidInputError, StoreUnavailableError, StoreURLError
+from reflexio_store.errors import InvalidInputError, StoreUnavailableError, StoreUnreachableError, StoreURLError
 from reflexio_store.forking import protect
 from reflexio_store.homes import is_server, name_of, open_store
 from reflexio_store.models import problems_of
@@ -107,10 +107,9 @@ class Core:
         self._extractors: Sequence[Extractor | str] = given or self.settings.extractors
         learns_here = self._is_ours(given, embedder) and self.settings.learning == "thread"
         self._count_tokens = count_tokens
-        self._opening = threading.Lock()
-        self._resting = False
-        self._opened: Store | None = None
+        self._opening = Opening(self._new_store)
         self._closed = False
+        self._pooling = threading.Lock()
         self._pools: dict[str, ThreadPoolExecutor] = {}
         self._finished: set[tuple[str, str]] = set()
         self._readers = readers_of(self._extractors, self.settings) if learns_here else []
@@ -142,7 +141,7 @@ class Core:
             batch=SERVER_BATCH if is_server(self.settings.store) else BATCH,
         )
         if not _background:
-            self._open()
+            self._open_if_there()
             self._delivery.start()
         if self._worker and not _background:
             self._worker.wake()
@@ -170,14 +169,22 @@ class Core:
         return self._embedding.meaning(query, self.settings.embedding_timeout) if self._embedding else None
 
     def _open(self) -> Store:
-        if self._opened is None:
-            with self._opening:
-                if self._closed:
-                    raise StoreUnavailableError("This client is closed: make a new one")
-                if self._opened is None:
-                    folder = spool_folder(self.settings)
-                    self._opened = open_store(self.settings.store, api_key=self.settings.server_key, folder=folder)
-        return self._opened
+        return self._opening.store()
+
+    def _new_store(self) -> Store:
+        return open_store(self.settings.store, api_key=self.settings.server_key, folder=spool_folder(self.settings))
+
+    def _open_if_there(self) -> None:
+        """Open the home, or say that its server does not answer: turns wait for it in the spool."""
+        try:
+            self._open()
+        except StoreUnreachableError as error:
+            count("store_unavailable")
+            warn("store", "reflexio: the store cannot be used; turns wait in the spool (%s)", error)
+
+    @property
+    def _opened(self) -> Store | None:
+        return self._opening.opened
 
     @property
     def store(self) -> Store:
@@ -209,9 +216,10 @@ class Core:
 
     def _settled(self) -> Store:
         """The store, after this process's own turns were let through: a read sees what was written before it."""
+        store = self._open()
         if self._delivery.pending:
             self._delivery.flush(self.settings.flush_timeout)
-        return self._open()
+        return store
 
     def flush(self, timeout: float | None = None, *, learn_now: bool = False) -> FlushResult:
         """Wait until all captured turns are stored, until the learning that is due has been done, and until what was
@@ -283,19 +291,9 @@ class Core:
                 self._embedding.close(max(0.1, deadline - time.monotonic()))
         for pool in self._pools.values():
             pool.shutdown(wait=False, cancel_futures=True)
-        self._close_store(waiting=not remaining and time.monotonic() < deadline + 0.15)
+        self._opening.close(waiting=not remaining and time.monotonic() < deadline + 0.15)
         _open_clients.discard(self)
         return FlushResult(remaining=remaining)
-
-    def _close_store(self, *, waiting: bool) -> None:
-        """Close the home; without ``waiting``, in the background, once the calls that it does not answer have ended."""
-        if self._opened is None:
-            return
-        if waiting:
-            self._opened.close()
-            return
-        with contextlib.suppress(RuntimeError):  # the interpreter is ending, and the home with it
-            threading.Thread(target=self._opened.close, name="reflexio-closing", daemon=True).start()
 
     def __enter__(self) -> Self:
         return self
@@ -308,18 +306,17 @@ class Core:
                         "needed; a home that is a file is shared by processes.")  # fmt: skip
 
     def before_fork(self) -> None:
-        """Let a home that is being opened (and its modules imported) finish: a child could not finish it."""
-        self._resting = self._opening.acquire(timeout=5.0)
+        """Let a home that is being opened be opened first."""
+        self._opening.before_fork()
 
     def after_fork(self, *, child: bool) -> None:
         """In a child the threads of the pool are gone; in the parent all goes on."""
+        self._opening.after_fork(child=child)
         if child:
-            self._opening = threading.Lock()
+            self._pooling = threading.Lock()
             self._pools = {}
             if "multiprocessing.util" in sys.modules:  # it clears its finalizers only now, and then calls these
                 sys.modules["multiprocessing.util"].register_after_fork(self, _close_with_child)
-        elif self._resting:
-            self._opening.release()
 
     def _recall_threads(self) -> ThreadPoolExecutor:
         """Threads for recalls alone, which have a time limit: nothing else may stand in their queue."""
@@ -332,7 +329,7 @@ class Core:
     def _pool_of(self, name: str, size: int) -> ThreadPoolExecutor:
         pool = self._pools.get(name)
         if pool is None:
-            with self._opening:
+            with self._pooling:
                 if self._closed:
                     raise StoreUnavailableError("This client is closed: make a new one")
                 pool = self._pools.get(name) or ThreadPoolExecutor(size, thread_name_prefix=f"reflexio-{name}")

@@ -270,7 +270,7 @@ class RecallApi(Core):
 
     def _warm(self) -> None:
         """Open the home, once, outside of the time limit of the recall that happens to be the first."""
-        if self._opened is None:
+        if self._opened is None and not self._opening.is_away:
             self._recall_threads().submit(self._open).result(_COLD_SECONDS)
 
     def _recalled(self, question: _Question) -> Recall:

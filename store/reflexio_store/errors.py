@@ -8,7 +8,8 @@
     ├── MissingExtraError (ImportError)  an optional package is not installed
     ├── StoreError                       the store could not do what was asked
     │   ├── StoreUnavailableError        cannot open, reach or lock it
-    │   │   └── StoreAccessError         it does not let us in: key or password missing or wrong
+    │   │   ├── StoreAccessError         it does not let us in: key or password missing or wrong
+    │   │   └── StoreUnreachableError    its server does not answer, or not now
     │   ├── StoreCorruptError            the file is damaged or is no database
     │   └── SchemaTooNewError            written by a newer release than this one
     ├── DeliveryError                    a turn could not be accepted for delivery
@@ -77,6 +78,11 @@ class StoreUnavailableError(StoreError):
 
 class StoreAccessError(StoreUnavailableError):
     """The store does not let us in. Mend the key or password in the settings; captured turns wait until then."""
+
+
+class StoreUnreachableError(StoreUnavailableError):
+    """The server of the store does not answer, or takes no more connections now. Start it, or mend host and port;
+    captured turns wait until then."""
 
 
 class StoreCorruptError(StoreError):

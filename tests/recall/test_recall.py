@@ -172,7 +172,7 @@ def test_a_recall_that_is_too_late_is_empty_and_counted(tmp_path: Path) -> None:
     with ReflexioClient(f"sqlite:///{tmp_path / 'm.db'}", learning="off") as client:
         client.store.close()
         slow = SlowStore()
-        client._opened = slow  # type: ignore[assignment]
+        client._opening.opened = slow  # type: ignore[assignment]
         before = counters().get("recalls_late", 0)
         found = client.recall("anything at all", user_id="u", timeout=0.02)
         assert (found.text, found.reason) == ("", "timeout")

@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import json
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from typer.testing import CliRunner
 
 import reflexio_middleware as reflexio
+from reflexio_middleware.cli.app import app
 from reflexio_middleware.client.core import spool_folder
+from reflexio_middleware.guard import raise_internal_errors
 from reflexio_middleware.settings import read_settings
+from reflexio_store.errors import StoreAccessError, StoreUnavailableError, StoreUnreachableError
 from tests.store.postgres import PASSWORD, Server
 
 _TALK = """
@@ -98,6 +103,61 @@ def test_turns_wait_while_the_server_is_away_and_arrive_when_it_is_back(tmp_path
         told = client.store.read_session("ada", "s")
         questions = [item.content for data in told for item in data.interactions if item.content != "Noted."]
         assert questions == [str(number) for number in range(60)]
+
+
+def test_a_client_made_while_the_server_is_away_goes_on_once_it_is_there(tmp_path: Path) -> None:
+    """Turns wait, what must ask the server says that it is away, and nothing has to be made anew."""
+    with Server() as server:
+        server.stop()
+        with reflexio.ReflexioClient(server.url(), spool_dir=tmp_path) as client:
+
+            @reflexio.capture
+            def agent(question: str) -> str:
+                return "Noted."
+
+            with reflexio.session("s", user_id="ada", client=client):
+                assert agent("I prefer window seats.") == "Noted."
+            with pytest.raises(StoreUnreachableError, match="check host and port"):
+                client.get_requests()
+            with raise_internal_errors(enabled=False):
+                assert client.recall("Which seat?", user_id="ada").reason == "error"
+            stats = client.stats()
+            assert stats["pending"] == 1 and stats["store_unavailable"] >= 1
+            server.start()
+            assert client.flush(30.0).complete
+            assert client.stats()["pending"] == 0
+            assert "window seats" in str(client.recall("Which seat?", user_id="ada", timeout=5.0))
+
+
+@pytest.mark.parametrize(
+    ("change", "error"),
+    [
+        (lambda url: url.replace(PASSWORD.replace(" ", "%20"), "wrong"), StoreAccessError),
+        (lambda url: url + "_is_not_there", StoreUnavailableError),
+    ],
+)
+def test_what_waiting_does_not_mend_is_said_where_the_client_is_made(
+    url: str, tmp_path: Path, change: Callable[[str], str], error: type[StoreUnavailableError]
+) -> None:
+    """A wrong password, or a database that is not there: the server is, and says so."""
+    with pytest.raises(error) as raised:
+        reflexio.ReflexioClient(change(url), spool_dir=tmp_path)
+    assert not isinstance(raised.value, StoreUnreachableError)
+
+
+def test_doctor_says_what_waits_for_a_server_that_is_away(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """And that it is away; looking changes nothing."""
+    monkeypatch.setenv("REFLEXIO_SPOOL_DIR", str(tmp_path))
+    url = "postgresql://me:pass@127.0.0.1:1/db"
+    client = reflexio.ReflexioClient(url)
+    with reflexio.turn("s", user_id="ada", client=client) as turn:
+        turn.user("hello")
+    client.close(0.1)
+    found = CliRunner().invoke(app, ["doctor", "--store", url, "--json"])
+    told = json.loads(found.stdout)
+    assert found.exit_code == 1
+    assert [item["subject"] for item in told["findings"] if item["level"] == "error"] == ["store"]
+    assert told["spools"] == 1 and told["spool_bytes"] > 0
 
 
 def test_a_captured_call_goes_on_where_there_is_no_server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
