@@ -41,7 +41,9 @@ ASKS: Final = "u0000063"
 _SPEAKER = re.compile(r"\s*([^\W\d_][\w.'\u2019-]*(?: [\w.'\u2019-]+){0,2}):\s")
 _QUESTION = re.compile("[?\u037e\u061f\uff1f]\\W*$")
 _LABEL_LENGTH, _END_LENGTH = 64, 16
-_ROLES = frozenset("user assistant system developer tool function human ai agent bot".split())  # that name nobody
+_ROLES = frozenset(  # that name nobody
+    ["user", "assistant", "system", "developer", "tool", "function", "human", "ai", "agent", "bot"]
+)
 
 STOP_WORDS: Final = frozenset(Path(__file__).with_name("stop_words.txt").read_text(encoding="ascii").split())
 """English words that say nothing about what a text is about; negations are not among them."""

@@ -127,7 +127,7 @@ class SqliteDialect:
         except FileNotFoundError:
             return False
         file = found.st_dev, found.st_ino
-        return connection.info.setdefault("file", file) == file  # first asked when it is open
+        return bool(connection.info.setdefault("file", file) == file)  # first asked when it is open
 
     def _open(self) -> driver.Connection:
         connection = driver.connect(
