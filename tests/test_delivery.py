@@ -26,6 +26,7 @@ from reflexio_middleware.delivery.spool import FileSpool, MemorySpool, Spool
 from reflexio_middleware.delivery.writer import Delivery, Resent
 from reflexio_middleware.guard import counters
 from reflexio_store.errors import InvalidInputError, SchemaTooNewError, StoreCorruptError, StoreUnavailableError
+from reflexio_store.homes import open_store
 from reflexio_store.records import InteractionRecord, TurnRecord
 
 
@@ -86,6 +87,28 @@ def test_turns_wait_for_an_unreachable_store(delivery: Delivery, shelf: Shelf) -
     shelf.reachable.set()
     assert delivery.flush(10) == 0
     assert list(shelf.turns) == ["r1"]
+
+
+def test_turns_wait_for_a_home_whose_url_is_mended(tmp_path: Path) -> None:
+    """It is no error of ours: one line says what to mend and where they wait, and no traceback is shown."""
+    before = counters().get("internal_errors", 0)
+    delivery = Delivery(lambda: open_store("mysql://host/db"), tmp_path / "spool")
+    delivery.put(a_turn("r1"))
+    assert delivery.flush(0.05) == 1
+    delivery.close(0.05)
+    assert counters().get("internal_errors", 0) == before and "mysql" in delivery.last_error
+    assert waiting(tmp_path / "spool")[0] == 1
+
+
+def test_turns_that_are_lost_are_told(shelf: Shelf, tmp_path: Path) -> None:
+    """Neither the store nor the folder of the spool could be written, until the end."""
+    (tmp_path / "spool").write_text("a file")
+    shelf.reachable.clear()
+    delivery = Delivery(shelf.open, tmp_path / "spool")  # type: ignore[arg-type]
+    before = counters().get("turns_lost", 0)
+    delivery.put(a_turn("r1"))
+    assert delivery.close(0.05) == 1
+    assert counters()["turns_lost"] == before + 1
 
 
 def test_a_poisonous_turn_does_not_hold_up_its_neighbours(delivery: Delivery, shelf: Shelf, tmp_path: Path) -> None:

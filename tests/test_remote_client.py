@@ -299,6 +299,24 @@ def test_a_server_that_is_killed_and_started_again_has_each_turn_once(tmp_path: 
     assert sorted(found) == sorted(wanted)
 
 
+def test_a_script_that_ends_at_once_delivers_what_it_said(server: ReflexioServer, tmp_path: Path) -> None:
+    """Turns of several sessions go over several connections, for which an ending interpreter starts no threads."""
+    script = f"""
+        import reflexio_middleware as reflexio
+        reflexio.ReflexioClient(url_endpoint={server.url!r}, spool_dir={str(tmp_path)!r}, exit_timeout=20)
+
+        @reflexio.capture
+        def agent(question):
+            return "Noted."
+
+        for user in ("ann", "bob", "eve"):
+            with reflexio.session("s1", user_id=user):
+                agent("I like tea.")
+    """
+    subprocess.run([sys.executable, "-c", textwrap.dedent(script)], check=True, timeout=60)
+    assert len(server.stored()) == 3
+
+
 def test_a_forked_child_speaks_to_the_server_by_connections_of_its_own(tmp_path: Path) -> None:
     """Parent and child publish at once, and both read."""
     with ReflexioServer() as server:

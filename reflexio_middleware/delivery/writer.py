@@ -213,6 +213,10 @@ class Delivery:
         with self._changed:
             self._changed.notify_all()
 
+    def _place(self) -> str:
+        """Where turns wait."""
+        return f"the spool {self._folder}" if isinstance(self._spool, FileSpool) else "memory"
+
     def flush(self, timeout: float) -> int:
         """Wait until the store has the turns that were put so far, at most ``timeout`` seconds.
 
@@ -272,6 +276,9 @@ class Delivery:
             self._thread.join(timeout=max(0.1, deadline - time.monotonic()))
         if self._spool is not None and not self._is_running():
             self._spool.close()
+        if remaining and self._folder is not None and isinstance(self._spool, MemorySpool):
+            count("turns_lost", remaining)
+            warn("lost", "reflexio: %d turns are lost: the store cannot be used, nor a spool be written", remaining)
         return remaining
 
     def _run(self) -> None:
@@ -331,13 +338,13 @@ class Delivery:
                 with self._changed:
                     spool.forget(len(batch))
                     self._settled += len(batch)
-        except _WAITING as error:
+        except ReflexioError as error:  # of the home: what is wrong with a turn has set that aside
             self.last_error = str(error)
             self._rest = getattr(error, "retry_after", None)  # it said when to come again
             count("store_unavailable")
             if isinstance(error, StoreAccessError):
                 count("store_access_refused")
-            warn("store", "reflexio: the store cannot be used; turns wait in the spool (%s)", error)
+            warn("store", "reflexio: the store cannot be used; turns wait in %s (%s)", self._place(), error)
             return False
         self._failures = 0
         self.last_error = ""

@@ -38,7 +38,7 @@ def open_store(url: str, *, api_key: str | None = None, folder: Path | None = No
         StoreError: The home cannot be opened (folder not writable, damaged file, newer schema, ...).
     """
     if not isinstance(url, str) or not url.strip():
-        raise StoreURLError(f"The store URL is empty. Use {_FORMS}.")
+        raise StoreURLError(f"The store URL is {repr(url) if url else 'empty'}. Use {_FORMS}.")
     scheme = url.split(":", 1)[0].lower()
     if scheme == "sqlite" and url.startswith("sqlite://"):
         from .sql.home import SqlStore
@@ -54,6 +54,8 @@ def open_store(url: str, *, api_key: str | None = None, folder: Path | None = No
         from .remote.home import RemoteStore
 
         return RemoteStore(url, api_key=api_key, folder=folder)
+    if scheme == "sqlite":
+        raise StoreURLError(f"The store URL {url!r} is not written as sqlite:// in small letters. Use {_FORMS}.")
     raise StoreURLError(f"The store URL begins with {scheme!r}, which is not understood. Use {_FORMS}.")
 
 

@@ -53,6 +53,11 @@ class Part:
         if self._pool is None:
             self._pool = ThreadPoolExecutor(self._connections, thread_name_prefix="reflexio-remote")
         try:
-            return list(self._pool.map(work, listed))
-        except RuntimeError as error:  # the pool is shut down
-            raise StoreUnavailableError(f"The store {self._http.url} is closed. Open it again to use it.") from error
+            made = [self._pool.submit(work, thing) for thing in listed]
+        except RuntimeError as error:
+            if self._http.is_closed:
+                raise StoreUnavailableError(
+                    f"The store {self._http.url} is closed. Open it again to use it."
+                ) from error
+            return [work(thing) for thing in listed]  # the interpreter is ending, and starts no thread any more
+        return [one.result() for one in made]
