@@ -22,6 +22,7 @@ from reflexio_store.homes import open_store
 from reflexio_store.models import LearningQuery, SearchInteractionRequest, UserProfile
 from reflexio_store.records import InteractionRecord, TurnRecord
 from reflexio_store.sql import schema
+from reflexio_store.sql.dialects import VERSION_TABLE
 from reflexio_store.sql.dialects.sqlite_driver import driver as sqlite3
 from reflexio_store.sql.jobs import AGGREGATE, PURGE
 from reflexio_store.sql.tables import METADATA
@@ -82,11 +83,11 @@ def test_the_migrated_tables_are_the_declared_ones(migrated: Engine) -> None:
     """Alembic sees nothing to change, apart from the full-text tables that only SQLite has."""
 
     def ours(_object: object, name: str | None, kind: str, _reflected: bool, _other: object) -> bool:
-        return not (kind == "table" and name is not None and ("_words" in name or name == schema.VERSION_TABLE))
+        return not (kind == "table" and name is not None and ("_words" in name or name == VERSION_TABLE))
 
     with migrated.connect() as connection:
         options = {"include_object": ours, "compare_type": True, "compare_server_default": True}
-        context = MigrationContext.configure(connection, opts={**options, "version_table": schema.VERSION_TABLE})
+        context = MigrationContext.configure(connection, opts={**options, "version_table": VERSION_TABLE})
         assert compare_metadata(context, METADATA) == []
 
 
@@ -118,7 +119,7 @@ def test_an_upgrade_asks_for_the_work_that_earlier_releases_did_not_know(path: P
     """Ending what has expired, and looking for what users agree on."""
     engine = create_engine(f"sqlite:///{path}")
     with engine.begin() as connection:
-        context = MigrationContext.configure(connection, opts={"version_table": schema.VERSION_TABLE})
+        context = MigrationContext.configure(connection, opts={"version_table": VERSION_TABLE})
         scripts = ScriptDirectory(str(Path(reflexio_store.sql.migrations.__file__ or "").parent))
         for revision in ("0001", "0002", "0003"):
             scripts.get_revision(revision).module.upgrade(Operations(context))
@@ -148,7 +149,7 @@ def _as_revision_4(path: Path) -> None:
             connection.execute(f"DROP TABLE reflexio_{name}")
         for name in ("learning", "interaction"):
             connection.execute(f"CREATE VIRTUAL TABLE reflexio_{name}_text USING fts5(scope, head, body)")
-        connection.execute(f"UPDATE {schema.VERSION_TABLE} SET version_num = '0004'")
+        connection.execute(f"UPDATE {VERSION_TABLE} SET version_num = '0004'")
     connection.close()
 
 

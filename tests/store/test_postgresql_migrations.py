@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import gzip
 import subprocess
 import sys
 import threading
 from collections.abc import Iterator
+from pathlib import Path
 
 import psycopg
 import pytest
@@ -15,13 +17,14 @@ from sqlalchemy import Engine, create_engine
 
 from reflexio_store.errors import SchemaTooNewError, StoreError, StoreUnavailableError
 from reflexio_store.homes import open_store
-from reflexio_store.sql import schema
+from reflexio_store.sql.dialects import VERSION_TABLE
 from reflexio_store.sql.tables import METADATA
 from tests.store.conftest import wait_until
 from tests.store.postgres import Server
 from tests.store.test_migrations import OPEN
 
-_OWN = ("_words", schema.VERSION_TABLE, "reflexio_hold")  # tables that only PostgreSQL has
+FOLDER = Path(__file__).with_name("released")
+_OWN = ("_words", VERSION_TABLE, "reflexio_hold")  # tables that only PostgreSQL has
 
 
 @pytest.fixture
@@ -47,9 +50,20 @@ def start(url: str) -> subprocess.Popen[str]:
     )
 
 
-def test_eight_processes_may_open_an_empty_database_at_once(url: str) -> None:
+@pytest.fixture
+def released(url: str) -> str:
+    """A database with the tables, and the record, of an earlier release."""
+    with psycopg.connect(url) as connection:
+        connection.execute(gzip.decompress((FOLDER / "postgresql-0005.sql.gz").read_bytes()))
+    return url
+
+
+@pytest.mark.parametrize("database", ["url", "released"])
+def test_eight_processes_may_open_an_empty_or_old_database_at_once(
+    database: str, request: pytest.FixtureRequest
+) -> None:
     """They wait at one line, go together, and all find sound tables."""
-    processes = [start(url) for _ in range(8)]
+    processes = [start(request.getfixturevalue(database)) for _ in range(8)]
     for process in processes:
         assert process.stdin is not None
         process.stdin.write("go\n")
@@ -75,7 +89,7 @@ def test_the_migrated_tables_are_the_declared_ones(migrated: Engine) -> None:
 
     with migrated.connect() as connection:
         options = {"include_object": ours, "compare_type": True, "compare_server_default": True}
-        context = MigrationContext.configure(connection, opts={**options, "version_table": schema.VERSION_TABLE})
+        context = MigrationContext.configure(connection, opts={**options, "version_table": VERSION_TABLE})
         assert compare_metadata(context, METADATA) == []
 
 
@@ -130,8 +144,15 @@ def test_tables_may_lie_in_a_schema_of_their_own(url: str) -> None:
         open_store(f"{url}?options=-c%20search_path%3Dnowhere")
 
 
-def test_whoever_comes_while_another_upgrades_waits(url: str) -> None:
-    """And finds the tables made."""
+@pytest.mark.parametrize("database", ["url", "released"])
+@pytest.mark.parametrize("isolation", ["read committed", "serializable"])
+def test_whoever_comes_while_another_upgrades_waits(
+    postgres: Server, database: str, isolation: str, request: pytest.FixtureRequest
+) -> None:
+    """And finds the tables as the other left them, or upgrades where it failed; in any number, however the database
+    keeps transactions apart."""
+    url: str = request.getfixturevalue(database)
+    postgres.sql(f"ALTER DATABASE {url.rpartition('/')[2]} SET default_transaction_isolation = '{isolation}'")
     opened: list[dict[str, int]] = []
 
     def open_it() -> None:
@@ -139,12 +160,15 @@ def test_whoever_comes_while_another_upgrades_waits(url: str) -> None:
         opened.append(store.counts())
         store.close()
 
+    threads = [threading.Thread(target=open_it) for _ in range(3)]
     with psycopg.connect(url) as upgrading, psycopg.connect(url, autocommit=True) as watcher:
-        upgrading.execute("SELECT pg_advisory_xact_lock(%s)", [0x7265666C6578])
-        thread = threading.Thread(target=open_it)
-        thread.start()
+        upgrading.execute(f"CREATE TABLE IF NOT EXISTS {VERSION_TABLE} (version_num VARCHAR(32) PRIMARY KEY)".encode())
+        upgrading.execute(f"LOCK TABLE {VERSION_TABLE} IN EXCLUSIVE MODE".encode())
+        for thread in threads:
+            thread.start()
         wait_until(lambda: bool(watcher.execute("SELECT 1 FROM pg_locks WHERE NOT granted").fetchall()))
         assert opened == []
         upgrading.rollback()
-        thread.join()
-    assert opened[0]["requests"] == 0
+        for thread in threads:
+            thread.join()
+    assert len(opened) == 3 and len({str(counts) for counts in opened}) == 1

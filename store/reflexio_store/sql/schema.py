@@ -16,8 +16,8 @@ from sqlalchemy import Connection, inspect, select, text
 
 from reflexio_store.errors import SchemaTooNewError
 
-from .database import Database
-from .dialects import Dialect
+from .database import Database, retried
+from .dialects import VERSION_TABLE, Dialect
 from .expiry import ask_to_purge, next_end
 from .indexing import index_again
 from .part import system_clock
@@ -33,11 +33,11 @@ _INDEXED_ANEW: Final = "0007"
 """The last revision after which the full text is made anew, because words or tables of it have changed."""
 _ASKED_BY_JOBS: Final = "0004"
 """The first revision whose releases asked for the end of profiles, and for what users agree on, by jobs."""
-VERSION_TABLE: Final = "reflexio_alembic_version"
 
 _upgrading = threading.Lock()  # alembic is not safe among threads
 
 
+@retried
 def ensure_schema(database: Database) -> None:
     """Make or upgrade the tables where needed.
 

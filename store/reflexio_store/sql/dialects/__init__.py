@@ -15,6 +15,8 @@ from reflexio_store.errors import ReflexioError, StoreUnavailableError
 Row = tuple[Any, ...]
 """A row in the order of its table's columns, as the driver takes it; JSON as text."""
 TextIndexName = Literal["learning", "interaction"]
+VERSION_TABLE: Final = "reflexio_alembic_version"
+"""Where alembic keeps the version of our schema, apart from that of a host."""
 INDEXES: Final[tuple[TextIndexName, ...]] = ("learning", "interaction")
 
 

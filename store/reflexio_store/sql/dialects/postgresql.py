@@ -34,14 +34,13 @@ try:
 except ImportError as error:
     raise MissingExtraError("A PostgreSQL store", "postgres") from error
 
-from . import Engines, Row, on_conflict
+from . import VERSION_TABLE, Engines, Row, on_conflict
 from .postgresql_errors import explain
 from .postgresql_text import PostgresqlText
 from .postgresql_url import PostgresqlPlace
 
 _ERRORS: Final = (SQLAlchemyError, psycopg.Error, OSError, OverflowError, UnicodeError)
 _POOL_WAITS = 30.0  # seconds for a connection that another thread uses
-_UPGRADE_LOCK: Final = 0x7265666C6578  # any number that no one else takes: the letters "reflex"
 _UPGRADE_WAITS = 60  # seconds for a lock, while upgrading
 _OLDEST: Final = 140000
 _WORTH_COPYING: Final = 50  # rows
@@ -84,11 +83,16 @@ class PostgresqlDialect:
 
     @contextmanager
     def upgrading(self, engines: Engines) -> Iterator[Connection]:
-        """A transaction in which no other process can change the schema: it holds an advisory lock to its end."""
+        """A transaction in which no other process can change the schema: it holds the table of the version to its end.
+
+        Of those that make that table at the same time all but one are told of a conflict once it is made.
+        """
         with engines.writer.begin() as connection:
             _check_encoding(connection, self.url)
+            connection.execute(text("SET TRANSACTION ISOLATION LEVEL READ COMMITTED"))  # to see what it waited for
             connection.execute(text(f"SET LOCAL lock_timeout = '{_UPGRADE_WAITS}s'"))
-            connection.execute(text("SELECT pg_advisory_xact_lock(:name)"), {"name": _UPGRADE_LOCK})
+            connection.execute(text(_MAKE_VERSION))
+            connection.execute(text(f"LOCK TABLE {VERSION_TABLE} IN EXCLUSIVE MODE"))
             yield connection
 
     def insert(self, table: Table) -> Any:
@@ -168,6 +172,10 @@ class PostgresqlDialect:
         """Nothing: what was committed is the server's."""
 
 
+_MAKE_VERSION: Final = (  # as alembic makes it
+    f"CREATE TABLE IF NOT EXISTS {VERSION_TABLE} "
+    f"(version_num VARCHAR(32) NOT NULL CONSTRAINT {VERSION_TABLE}_pkc PRIMARY KEY)"
+)
 _HOLD: Final = text("SELECT owner FROM reflexio_hold WHERE owner = ANY(:owners) ORDER BY owner FOR UPDATE")
 _MAKE_HOLD: Final = text(
     "INSERT INTO reflexio_hold (owner) SELECT unnest(CAST(:owners AS text[])) ON CONFLICT DO NOTHING"
