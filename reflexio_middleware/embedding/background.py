@@ -6,15 +6,17 @@ import threading
 import time
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future
 from concurrent.futures import TimeoutError as Late
+from importlib.util import find_spec
 from typing import Final
 
 from reflexio_middleware.embedding import Embedder
-from reflexio_middleware.embedding.batch import embed_batch, status_of
+from reflexio_middleware.embedding.batch import checked, embed_batch, status_of
 from reflexio_middleware.embedding.setup import close_embedder
 from reflexio_middleware.guard import count, guard, warn
 from reflexio_store.contract import Embeddable, Meaning, Store
+from reflexio_store.errors import MissingExtraError
 from reflexio_store.forking import protect
 
 _TOGETHER: Final = 32  # texts that are embedded in one call
@@ -22,6 +24,8 @@ _POLL_SECONDS: Final = 5.0
 _BACKOFF_SECONDS: Final = (1.0, 5.0, 30.0, 60.0)
 _MOST_REST: Final = 3600.0
 _KEPT_QUERIES: Final = 1_000
+_MOST_ASKING: Final = 16  # queries that are embedded at the same time
+_LAST_SECONDS: Final = 1.0
 
 
 class BackgroundEmbedding:
@@ -32,11 +36,16 @@ class BackgroundEmbedding:
         embedder: What embeds. Where it fails, it is tried again later; searches go on with full text.
         messages: Embed messages, too, not learnings alone.
         floor: Cosine from which meaning alone lets a learning be recalled; None: as it was measured for the model.
+
+    Raises:
+        MissingExtraError: ``numpy`` is missing, by which vectors are compared.
     """
 
     def __init__(
         self, open_store: Callable[[], Store], embedder: Embedder, *, messages: bool, floor: float | None = None
     ) -> None:
+        if find_spec("numpy") is None:
+            raise MissingExtraError("Search by meaning", "embeddings")
         self._open_store = open_store
         self._embedder = embedder
         self._messages = messages
@@ -49,7 +58,7 @@ class BackgroundEmbedding:
     def _reset(self) -> None:
         self._changed = threading.Condition()
         self._thread: threading.Thread | None = None
-        self._pool: ThreadPoolExecutor | None = None
+        self._asking = 0
         self._woken = False
         self._failures = 0
         self._rest_until = 0.0
@@ -85,19 +94,32 @@ class BackgroundEmbedding:
             kept = self._kept.get(text)
             if kept is not None or self._closed or time.monotonic() < self._rest_until:
                 return kept
-            if self._pool is None:
-                self._pool = ThreadPoolExecutor(4, thread_name_prefix="reflexio-embed")
-            asked: Future[Meaning | None] = self._pool.submit(self._meant, text)
+            if self._asking >= _MOST_ASKING:  # an endpoint that hangs gets no further ones
+                count("embeddings_late")
+                return None
+            self._asking += 1
+        asked: Future[Meaning | None] = Future()
+        # a thread that nobody waits for when the process ends, as one of a pool would be waited for
+        threading.Thread(target=self._ask, args=(text, asked), name="reflexio-embed", daemon=True).start()
         try:
             return asked.result(timeout)
         except Late:
-            asked.cancel()  # what has not begun would only grow the queue of an endpoint that hangs
             count("embeddings_late")
             return None
 
+    def _ask(self, text: str, asked: Future[Meaning | None]) -> None:
+        found = None
+        try:
+            found = self._meant(text)
+        finally:
+            with self._changed:
+                self._asking -= 1
+            asked.set_result(found)
+
     def _meant(self, text: str) -> Meaning | None:
         try:
-            made = Meaning(self._embedder.name, list(self._embedder.embed([text], "query")[0]), self._floor)
+            [vector] = checked(self._embedder.embed([text], "query"), 1)
+            made = Meaning(self._embedder.name, list(vector), self._floor)
         except Exception as error:  # noqa: BLE001 - an embedder may raise anything, and a search does without
             self._note(error)
             return None
@@ -108,14 +130,13 @@ class BackgroundEmbedding:
         return made
 
     def close(self, timeout: float) -> None:
-        """Stop after the texts at hand; waits at most ``timeout`` seconds for them."""
+        """Stop after the texts at hand; waits at most ``timeout`` seconds for them (and no more than one: they are
+        embedded by the next process)."""
         with self._changed:
             self._closed = True
             self._changed.notify_all()
         if self._thread is not None:
-            self._thread.join(timeout)
-        if self._pool is not None:
-            self._pool.shutdown(wait=False, cancel_futures=True)
+            self._thread.join(min(timeout, _LAST_SECONDS))
         close_embedder(self._embedder)
 
     def _run(self) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Final
@@ -10,6 +9,7 @@ from typing import Final
 from reflexio_middleware.embedding import Embedder
 
 _HARMLESS: Final = "hello"
+_ENDLESS: Final = 1e15  # whose square still is a number of 32 bits
 _NOT_THE_TEXT: Final = (401, 402, 403, 404, 429, 503)
 """HTTP statuses that say nothing of a text: asking again, in parts, would only add to the trouble."""
 
@@ -68,11 +68,20 @@ def _take(embedder: Embedder, texts: Sequence[str], places: range, done: Batch) 
 
 
 def _ask(embedder: Embedder, texts: Sequence[str]) -> Sequence[Sequence[float]]:
-    vectors = embedder.embed([text or " " for text in texts], "document")
-    if len(vectors) != len(texts) or len({len(vector) for vector in vectors}) > 1:
-        raise ValueError(f"{len(vectors)} vectors came for {len(texts)} texts, or of several sizes")
+    return checked(embedder.embed([text or " " for text in texts], "document"), len(texts))
+
+
+def checked(vectors: Sequence[Sequence[float]], wanted: int) -> Sequence[Sequence[float]]:
+    """The vectors that an embedder gave, where they can be used.
+
+    Raises:
+        ValueError: They are not as many as wanted, of several sizes, empty, or not of finite numbers.
+        TypeError: They are no vectors.
+    """
+    if len(vectors) != wanted or len({len(vector) for vector in vectors}) != 1:
+        raise ValueError(f"{len(vectors)} vectors came for {wanted} texts, or of several sizes")
     for vector in vectors:
-        if not len(vector) or not all(map(math.isfinite, vector)):
+        if not len(vector) or not all(abs(value) < _ENDLESS for value in vector):
             raise ValueError("a vector came that is empty, or not of finite numbers")
     return vectors
 

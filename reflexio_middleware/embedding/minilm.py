@@ -52,10 +52,13 @@ class MiniLMEmbedder:
         place = Path(folder).expanduser() if folder is not None else _packaged()
         try:
             self._weights = _read_weights(place / "model.safetensors")
-            self._pieces = WordPiece((place / "vocab.txt").read_text(encoding="utf-8").splitlines())
+            words = (place / "vocab.txt").read_text(encoding="utf-8").splitlines()
+            self._pieces = WordPiece(words)
             self._embedded = self._weights["embeddings.word_embeddings.weight"]
-        except (OSError, KeyError, ValueError) as error:
-            problem = ("embedding_model", f"is no folder with model.safetensors and vocab.txt of MiniLM: {place}")
+            _check(self._weights, len(words))
+        except (OSError, KeyError, TypeError, ValueError) as error:
+            wanted = "is no folder with model.safetensors and vocab.txt of MiniLM"
+            problem = ("embedding_model", f"{wanted}: {place} ({type(error).__name__}: {error})")
             raise InvalidInputError("The local embedding model cannot be loaded", [problem]) from error
 
     def embed(self, texts: Sequence[str], kind: TextKind = "document") -> list[list[float]]:  # noqa: ARG002 - one way
@@ -114,6 +117,14 @@ def _heads(hidden: Matrix) -> Matrix:
     """From texts, pieces, numbers to texts, heads, pieces, numbers."""
     texts, pieces, _ = hidden.shape
     return hidden.reshape(texts, pieces, _HEADS, _SIZE // _HEADS).transpose(0, 2, 1, 3)
+
+
+def _check(weights: Mapping[str, Matrix], words: int) -> None:
+    """Whether these are weights of this model: another of the same family has other sizes."""
+    last = weights[f"encoder.layer.{_LAYERS - 1}.output.dense.weight"]
+    found = weights["embeddings.word_embeddings.weight"].shape, last.shape[0]
+    if found != ((words, _SIZE), _SIZE):
+        raise ValueError(f"weights of sizes {found}, not of {words} words by {_SIZE} numbers")
 
 
 def _packaged() -> Path:

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import importlib.util
+import subprocess
+import sys
 import threading
 from collections.abc import Sequence
+from pathlib import Path
 
 import pytest
 
@@ -12,7 +15,7 @@ from reflexio_middleware import ReflexioClient
 from reflexio_middleware.embedding.wordpiece import WordPiece
 from reflexio_middleware.guard import raise_internal_errors
 from reflexio_middleware.recall.relevance import COSINE, same_words, says_something
-from reflexio_store.errors import InvalidInputError
+from reflexio_store.errors import InvalidInputError, MissingExtraError
 
 TOPICS = {"tea": 0, "beverage": 0, "horse": 1, "stallion": 1}
 
@@ -157,3 +160,52 @@ def test_the_same_in_nearly_the_same_words_is_shown_once(client: ReflexioClient)
     client.add_user_profile([{"user_id": "ann", "content": text} for text in said])
     assert len(client.recall("green tea", user_id="ann").learnings) == 2
     assert not same_words("Use tabs", "Do not use tabs")
+
+
+class Broken(Topics):
+    """An embedder that gives documents their vectors, and queries something else."""
+
+    def __init__(self, answer: object) -> None:
+        super().__init__()
+        self.answer = answer
+
+    def embed(self, texts: Sequence[str], kind: str = "document") -> list[list[float]]:
+        return super().embed(texts) if kind == "document" else self.answer  # type: ignore[return-value]
+
+
+@pytest.mark.parametrize("answer", [None, [], [[]], ["abc"], [[float("nan")] * 3], [[None, 1.0]], [[1e308] * 3], [3]])
+def test_a_vector_that_is_none_degrades_to_full_text(answer: object) -> None:
+    """Whatever an embedder gives in its place."""
+    with raise_internal_errors(enabled=False), client_of(Broken(answer)) as client:
+        found = client.search("tea please", user_id="ann")
+        assert (found.profiles[0].content, found.search_mode_effective, found.degraded) == ("likes tea", "fts", True)
+        assert client.recall("some tea please", user_id="ann")
+
+
+@pytest.mark.parametrize("learning", ["thread", "off"])
+def test_what_is_missing_for_meaning_is_said_at_once(monkeypatch: pytest.MonkeyPatch, learning: str) -> None:
+    """With the command that brings it."""
+    monkeypatch.setitem(sys.modules, "numpy", None)
+    with pytest.raises(MissingExtraError, match=r"pip install 'reflexio-middleware\[embeddings\]'"):
+        ReflexioClient("sqlite://", learning=learning, embedder=Topics())
+
+
+def test_an_endpoint_that_hangs_delays_no_process(tmp_path: Path) -> None:
+    """Neither the end of one, nor the closing of a client."""
+    program = """
+import sys, threading
+from reflexio_middleware import ReflexioClient
+
+class Hangs:
+    name, dimension = "hangs", 3
+    def embed(self, texts, kind="document"):
+        threading.Event().wait(60)
+
+client = ReflexioClient("sqlite://", embedder=Hangs(), recall_timeout=0.2, embedding_timeout=0.1)
+client.add_user_profile([{"user_id": "ann", "content": "likes tea"}])
+assert client.recall("some tea please", user_id="ann")
+if sys.argv[1:] == ["close"]:
+    client.close()
+"""
+    for arguments in ([], ["close"]):
+        subprocess.run([sys.executable, "-c", program, *arguments], timeout=30, check=True, cwd=tmp_path)
