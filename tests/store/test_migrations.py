@@ -148,6 +148,7 @@ def _as_revision_4(path: Path) -> None:
             connection.execute(f"DROP TABLE reflexio_{name}")
         for name in ("learning", "interaction"):
             connection.execute(f"CREATE VIRTUAL TABLE reflexio_{name}_text USING fts5(scope, head, body)")
+        connection.execute("DROP INDEX ix_reflexio_user_playbook_tagged")
         connection.execute(f"UPDATE {schema.VERSION_TABLE} SET version_num = '0004'")
     connection.close()
 
