@@ -278,7 +278,7 @@ class RecallApi(Core):
             if self._delivery.pending:
                 self._delivery.flush(self.settings.recall_seconds / 2)
             store = self._open()
-            if question.user_id and store.opted_out(question.user_id):
+            if question.hold and question.user_id and store.opted_out(question.user_id):
                 question = dataclasses.replace(question, user_id="", hold=False)
             held = self._frozen.get(question.conversation, store, user_id=question.user_id) if question.hold else None
             found = held or choose(

@@ -6,7 +6,16 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-from reflexio_middleware.recall.relevance import COSINE, fits, same_words, says_something, why
+from reflexio_middleware.recall.relevance import (
+    COSINE,
+    MIN_COVERAGE,
+    MIN_SHARE,
+    MIN_TRIGGER_SHARE,
+    fits,
+    same_words,
+    says_something,
+    why,
+)
 from reflexio_middleware.recall.render import (
     TokenCounter,
     estimate_tokens,
@@ -17,7 +26,7 @@ from reflexio_middleware.recall.render import (
     render,
     tags_of,
 )
-from reflexio_store.contract import Meaning, Scored, Store
+from reflexio_store.contract import Floors, Fresh, Meaning, Scored, Store
 from reflexio_store.models import (
     STANDING,
     Interaction,
@@ -112,7 +121,7 @@ def choose(
     """The learnings that fit ``query``: of this user, of this agent version, and approved ones of all users.
 
     A query that says nothing ("thanks", "ok") recalls nothing. Rules of this user that apply to every request come
-    first, then what matches best. Without ``user_id`` nothing personal is looked for.
+    first, then what matches best. Without ``user_id``, or for a user who opted out, nothing personal is looked for.
 
     Args:
         store: Where the learnings are.
@@ -129,23 +138,24 @@ def choose(
     if not says_something(query):
         return Recall()
     meaning = meant(query) if meant else None
-    found = store.search(_queries(query, user_id, agent_version), meaning=meaning)
-    chosen = _standing(store, user_id, agent_version, top_k) if user_id else []
-    rules = _once([*chosen, *_fitting(found, "user_playbook", meaning)])[:top_k]
-    facts = _once(_fitting(found, "profile", meaning))[:top_k]
-    shared = _once(_fitting(found, "agent_playbook", meaning))[:top_k]
-    kept = _within(_once([*rules, *facts, *shared]), token_budget, count_tokens)
+    with store.reading():
+        if user_id and store.opted_out(user_id):
+            user_id = ""
+        found = store.search(_queries(query, user_id, agent_version), meaning=meaning, floors=_floors(meaning))
+        chosen = _standing(store, user_id, agent_version, top_k) if user_id else []
+        personal = user_id and most_turns
+        unread = store.fresh_messages(user_id, query, except_session=session_id, limit=_FRESH) if personal else []
+    rules = _once([*chosen, *_fitting(found, "user_playbook", meaning)], top_k)
+    facts = _once(_fitting(found, "profile", meaning), top_k)
+    shared = _once(_fitting(found, "agent_playbook", meaning), top_k)
+    kept = _within(_once([*rules, *facts, *shared], 3 * top_k), token_budget, count_tokens)
     learnings = tuple(item.learning for item in kept)
-    said = _fresh(store, query, user_id, session_id, most_turns, learnings) if user_id and most_turns else []
-    turns = _turns_within(learnings, said, token_budget, count_tokens)
+    turns = _turns_within(learnings, _fresh(unread, most_turns, learnings), token_budget, count_tokens)
     return Recall(render(learnings, turns), learnings, chosen=tuple(kept), turns=tuple(turns))
 
 
-def _fresh(
-    store: Store, query: str, user_id: str, session_id: str, most: int, shown: Sequence[Learning]
-) -> list[Interaction]:
+def _fresh(found: Sequence[Fresh], most: int, shown: Sequence[Learning]) -> list[Interaction]:
     """What the user said that fits and that nobody has learned from yet, newest first, each thing once."""
-    found = store.fresh_messages(user_id, query, except_session=session_id, limit=_FRESH)
     best = max((item.coverage for item in found), default=0.0)
     lines = [line_of(learning) for learning in shown]
     turns: list[Interaction] = []
@@ -166,6 +176,15 @@ def _turns_within(
         if count_tokens(render(learnings, [*kept, turn])) <= budget:
             kept.append(turn)
     return kept
+
+
+def _floors(meaning: Meaning | None) -> Floors:
+    """What :func:`~.relevance.why` refuses, whatever else is found."""
+    return Floors(MIN_COVERAGE, MIN_SHARE, MIN_TRIGGER_SHARE, _cosine_floor(meaning))
+
+
+def _cosine_floor(meaning: Meaning | None) -> float | None:
+    return (meaning.floor or COSINE.get(meaning.model)) if meaning else None
 
 
 def _queries(query: str, user_id: str, agent_version: str) -> dict[LearningKind, LearningQuery]:
@@ -193,7 +212,7 @@ def _fitting(
     """What is relevant enough, best first; of those that match alike, what rests on more and is newer goes first."""
     scored = found.get(kind, ())
     best = max((item.coverage for item in scored), default=0.0)
-    floor = (meaning.floor or COSINE.get(meaning.model)) if meaning else None
+    floor = _cosine_floor(meaning)
     fits = [(item, reason) for item in scored if (reason := why(item, best, floor))]
     fits.sort(key=lambda pair: (-round(pair[0].coverage + (pair[0].cosine or 0.0), 1), *_standing_of(pair[0].learning)))
     return [Chosen(item.learning, item.score, item.coverage, item.cosine, reason) for item, reason in fits]
@@ -205,12 +224,17 @@ def _standing_of(learning: Learning) -> tuple[int, int]:
     return -len(getattr(learning, "evidence", ())), -stamp
 
 
-def _once(chosen: Iterable[Chosen]) -> list[Chosen]:
-    """Without what says the same as one before it."""
+def _once(chosen: Iterable[Chosen], most: int) -> list[Chosen]:
+    """The first ``most``, without what says the same as one before it."""
     kept: list[Chosen] = []
+    lines: list[str] = []
     for item in chosen:
-        if not any(same_words(line_of(item.learning), line_of(other.learning)) for other in kept):
+        if len(kept) == most:
+            break
+        line = line_of(item.learning)
+        if not any(same_words(line, other) for other in lines):
             kept.append(item)
+            lines.append(line)
     return kept
 
 

@@ -8,6 +8,7 @@ so that others write in between: one that raises may have been done in part, and
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager
 from typing import Any, Literal, Protocol, runtime_checkable
 
 from .models import (
@@ -36,6 +37,7 @@ from .terms import (
     Applied,
     Change,
     Finding,
+    Floors,
     Fresh,
     Job,
     JobState,
@@ -60,6 +62,7 @@ __all__ = [
     "Change",
     "Embeddable",
     "Finding",
+    "Floors",
     "Fresh",
     "Histories",
     "Job",
@@ -168,6 +171,7 @@ class Learnings(Protocol):
         *,
         meaning: Meaning | None = None,
         mode: SearchMode = "hybrid",
+        floors: Floors | None = None,
     ) -> Answers:
         """Several kinds in one read of one state: as :meth:`search_learnings`, an answer for each kind asked for.
 
@@ -175,6 +179,7 @@ class Learnings(Protocol):
             queries: What is looked for, by kind.
             meaning: The vector of the queries' text; None: full text alone.
             mode: Which of both counts: ``fts``, ``vector`` (``meaning`` is needed to find anything) or ``hybrid``.
+            floors: What reaches none of these may be left out, which saves reading it; None: all that matches.
         """
         ...
 
@@ -489,6 +494,11 @@ class Store(Requests, Learnings, Promotions, Opting, Histories, Agreements, Uses
     @property
     def learns_itself(self) -> bool:
         """Whether the home learns from what it is given: no worker is needed, and :meth:`apply` is refused."""
+        ...
+
+    def reading(self) -> AbstractContextManager[None]:
+        """What this thread reads inside is read from one state and by one transaction, where the home has any: it
+        costs less than one for each read. Nothing can be written inside."""
         ...
 
     def counts(self) -> dict[str, int]:

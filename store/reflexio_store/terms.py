@@ -38,6 +38,20 @@ class Scored(Generic[L]):
     cosine: float | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class Floors:
+    """What is worth being found, by the numbers of :class:`Scored`: what reaches any of these.
+
+    ``trigger_share`` is the floor of the ``share`` of a learning that has a trigger, ``share`` that of the others;
+    without ``cosine`` meaning admits nothing.
+    """
+
+    coverage: float
+    share: float
+    trigger_share: float
+    cosine: float | None = None
+
+
 class Answers(dict[LearningKind, "list[Scored[Learning]]"]):
     """Answers by kind. ``degraded``: the home could not do all that was asked, such as compare meanings."""
 

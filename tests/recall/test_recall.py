@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterator
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -162,6 +163,9 @@ class SlowStore:
     def search(self, *_: object, **__: object) -> dict[str, list[Any]]:
         self.go_on.wait(10)
         return {}
+
+    def reading(self) -> AbstractContextManager[None]:
+        return nullcontext()
 
     def __getattr__(self, name: str) -> Any:
         return lambda *_args, **_kwargs: [] if name.startswith("get") else None

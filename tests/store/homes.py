@@ -64,6 +64,7 @@ LACKS: dict[str, frozenset[str]] = {
             "sharing",
             "opting out",
             "history",
+            "transactions",
         }
     ),
 }
@@ -72,8 +73,8 @@ LACKS: dict[str, frozenset[str]] = {
 A Reflexio server learns itself, so it keeps no jobs, no evidence of ours, and nothing for extractors; it sets the time
 of a request, keeps neither its status nor its metadata, makes the ids of messages, has one space of ids for all users,
 ranks without scores and messages without their neighbours, embeds by itself, does not hand out how a learning fared or
-what happened to those of one user, looks for what users agree on itself, knows nobody who opted out, and loses parts of
-what is moved to it (its ``losses`` say which).
+what happened to those of one user, looks for what users agree on itself, knows nobody who opted out and no
+transactions, and loses parts of what is moved to it (its ``losses`` say which).
 """
 
 HOMES: dict[str, Home] = {

@@ -19,8 +19,6 @@ from sqlmodel import SQLModel
 import reflexio_store.sql.migrations
 from reflexio_store.errors import StoreError
 from reflexio_store.homes import open_store
-from reflexio_store.models import LearningQuery, SearchInteractionRequest, UserProfile
-from reflexio_store.records import InteractionRecord, TurnRecord
 from reflexio_store.sql import schema
 from reflexio_store.sql.dialects import VERSION_TABLE
 from reflexio_store.sql.dialects.sqlite_driver import driver as sqlite3
@@ -98,23 +96,6 @@ def test_the_known_revisions_are_the_scripts() -> None:
     assert list(schema.REVISIONS) == history[::-1]
 
 
-def test_what_an_earlier_release_stored_is_found_after_the_upgrade(path: Path) -> None:
-    """The full text is made anew of the record: learnings at once, messages at the first search."""
-    store = open_store(f"sqlite:///{path}")
-    store.add_learnings([UserProfile(user_id="ada", content="likes tea")])
-    spoken = [InteractionRecord("User", "the zebra walked")]
-    store.add_turns([TurnRecord("r1", "ada", "s1", "v1", "", 1_000_000, spoken)])
-    asked = SearchInteractionRequest(user_id="ada", query="zebras")
-    assert len(store.search_interactions(asked)) == 1
-    store.close()
-    _as_revision_4(path)
-    store = open_store(f"sqlite:///{path}")
-    assert len(store.search_learnings("profile", LearningQuery(user_id="ada", query="tea"))) == 1
-    assert len(store.search_interactions(asked)) == 1
-    assert not [finding for finding in store.check() if finding.level == "error"]
-    store.close()
-
-
 def test_an_upgrade_asks_for_the_work_that_earlier_releases_did_not_know(path: Path) -> None:
     """Ending what has expired, and looking for what users agree on."""
     engine = create_engine(f"sqlite:///{path}")
@@ -140,17 +121,6 @@ def test_an_upgrade_asks_for_the_work_that_earlier_releases_did_not_know(path: P
     ]
     assert store.purge_expired() == 1
     store.close()
-
-
-def _as_revision_4(path: Path) -> None:
-    """Take back what revision 5 made."""
-    with sqlite3.connect(path) as connection:
-        for name in ("document", "scope", "vector", "vectors", "learning_words", "interaction_words"):
-            connection.execute(f"DROP TABLE reflexio_{name}")
-        for name in ("learning", "interaction"):
-            connection.execute(f"CREATE VIRTUAL TABLE reflexio_{name}_text USING fts5(scope, head, body)")
-        connection.execute(f"UPDATE {VERSION_TABLE} SET version_num = '0004'")
-    connection.close()
 
 
 def test_the_hosts_own_migrations_are_untouched(path: Path) -> None:

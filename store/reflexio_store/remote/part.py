@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import TypeVar
 
@@ -36,6 +37,10 @@ class Part:
         self._connections = connections
         self._search_timeout = search_timeout
         self._begin()
+
+    def reading(self) -> AbstractContextManager[None]:
+        """Nothing: a server is asked for each thing by itself."""
+        return nullcontext()
 
     def _begin(self) -> None:
         self._http = self._make_http()

@@ -45,13 +45,19 @@ class RemoteSearch(RemoteForgetting):
         return _in_order(words, found[:limit])
 
     def search(
-        self, queries: Mapping[LearningKind, LearningQuery], *, meaning: object = None, mode: SearchMode = "hybrid"
+        self,
+        queries: Mapping[LearningKind, LearningQuery],
+        *,
+        meaning: object = None,
+        mode: SearchMode = "hybrid",
+        floors: object = None,
     ) -> Answers:
         """Several kinds in one call, where they ask for the same words: an answer for each kind asked for.
 
-        The server embeds by itself: ``meaning`` (a vector made here) is not sent. ``mode`` is.
+        The server embeds by itself: ``meaning`` (a vector made here) is not sent. ``mode`` is. All that it found is
+        given, whatever the ``floors``.
         """
-        del meaning
+        del meaning, floors
         body = _unified(queries)
         if body is None:
             return Answers((kind, self.search_learnings(kind, query)) for kind, query in queries.items())

@@ -12,7 +12,7 @@ from typing import Concatenate, ParamSpec, TypeVar
 
 from sqlalchemy import Connection
 
-from reflexio_store.errors import ReflexioError, StoreUnavailableError
+from reflexio_store.errors import ReflexioError, StoreError, StoreUnavailableError
 from reflexio_store.forking import protect
 
 from .dialects import ConflictError, Dialect, Engines
@@ -43,6 +43,12 @@ def retried(method: Callable[Concatenate[S, P], R]) -> Callable[Concatenate[S, P
     return again
 
 
+class _Reading(threading.local):
+    """The transaction that a thread is reading in."""
+
+    connection: Connection | None = None
+
+
 class Database:
     """An open database. Thread-safe; a forked child gets connections of its own."""
 
@@ -56,27 +62,38 @@ class Database:
 
     def _reset_locks(self) -> None:
         self._writing = threading.Lock()
+        self._reading = _Reading()
         self._gate = threading.Condition(threading.Lock())
         self._inside = 0
         self._forking = False
 
     @contextmanager
     def read(self) -> Iterator[Connection]:
-        """A transaction that sees one state of the database and changes nothing."""
-        with self._entered():
-            if self._engines.single:
-                with self._writing, self._engines.reader.begin() as connection:
-                    yield connection
-            else:
-                with self._engines.reader.begin() as connection:
-                    yield connection
+        """A transaction that sees one state of the database and changes nothing.
+
+        Inside of another of the same thread it is that one: what is read there sees the same state.
+        """
+        mine = self._reading
+        if mine.connection is not None:
+            yield mine.connection
+            return
+        turn = self._writing if self._engines.single else nullcontext()
+        with self._entered(), turn, self._engines.reader.begin() as connection:
+            mine.connection = connection
+            try:
+                yield connection
+            finally:
+                mine.connection = None
 
     @contextmanager
     def write(self) -> Iterator[Connection]:
         """A transaction that may write, rolled back if anything is raised; see :func:`retried`.
 
-        One at a time in this process, unless the database keeps its writers apart itself.
+        One at a time in this process, unless the database keeps its writers apart itself. Not inside of a read of the
+        same thread, which holds the only connection of a database in memory.
         """
+        if self._reading.connection is not None:
+            raise StoreError("Nothing can be written to a store while the same thread reads it: end reading() first")
         with self._entered():
             turn = nullcontext() if self._engines.many_writers else self._writing
             with turn, self._engines.writer.begin() as connection:

@@ -11,10 +11,11 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, NamedTuple
 
-from sqlalchemy import Connection, RowMapping, and_, bindparam, delete, insert, select
+from sqlalchemy import Connection, RowMapping, and_, delete, insert, select
 
 from reflexio_store.ids import new_document_number
 
+from .column_types import listed
 from .compaction import owe
 from .dialects import Dialect, TextIndexName
 from .part import chunks
@@ -106,11 +107,8 @@ def drop_documents(
 
 def read_documents(connection: Connection, rows: Iterable[int]) -> dict[int, Stored]:
     """Documents by their numbers."""
-    found: dict[int, Stored] = {}
-    for part in chunks(list(rows)):
-        for row in connection.execute(_BY_ROW, {"rows": part}).all():
-            found[row[0]] = stored(row)
-    return found
+    found = connection.execute(_BY_ROW, {"rows": list(rows)}).all()
+    return {row[0]: stored(row) for row in found}
 
 
 def stored(row: Any) -> Stored:
@@ -126,8 +124,8 @@ def statistics(connection: Connection, scopes: Sequence[str]) -> dict[str, Stati
 
 
 COLUMNS: Final = (_d.row, _d.owner, _d.kind, _d.key, _d.seq, _d.head, _d.body, _d.size)
-_BY_ROW: Final = select(*COLUMNS).where(_d.row.in_(bindparam("rows", expanding=True)))
-_BY_SCOPE: Final = select(SCOPE).where(SCOPE.c.scope.in_(bindparam("scopes", expanding=True)))
+_BY_ROW: Final = select(*COLUMNS).where(listed(_d.row, "rows"))
+_BY_SCOPE: Final = select(SCOPE).where(listed(SCOPE.c.scope, "scopes"))
 
 
 def _row(document: Document) -> dict[str, Any]:

@@ -6,8 +6,10 @@ import hashlib
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cache
 from typing import Any, Final
 
+from pydantic import BaseModel
 from pydantic_core import PydanticSerializationError
 from sqlalchemy import Column, RowMapping, Table
 
@@ -33,6 +35,8 @@ from .words import count_words, index_words, scope_token
 
 NOT_GIVEN: Final = frozenset({"needs", "wording"})
 """Columns that a home fills by itself: no learning says them."""
+_BESIDE: Final = frozenset({"evidence", "support"})
+"""Fields, the last of their models, that are kept in tables of their own."""
 _READ: Final[dict[str, Callable[[Any], Any]]] = {
     "status": Status,
     "playbook_status": PlaybookStatus,
@@ -88,7 +92,7 @@ class Kind:
             InvalidInputError: It holds a value that JSON has no form for.
         """
         try:
-            values = learning.model_dump(mode="json", exclude={"evidence", "support"})
+            values = learning.model_dump(mode="json", exclude=set(_BESIDE))
         except PydanticSerializationError as error:
             problem = (self.name, "holds a value that JSON has no form for, or text that UTF-8 has none for")
             raise InvalidInputError("The learning was not stored", [problem]) from error
@@ -98,11 +102,12 @@ class Kind:
 
     def value(self, row: RowMapping, **beside: Any) -> Learning:
         """The learning that a row is, with what is kept ``beside`` it; unchecked, like all that is read here."""
-        values = {name: beside[name] if name in beside else row[name] for name in self.model.model_fields}
-        for name, read in _READ.items():
-            if values.get(name) is not None:
-                values[name] = read(values[name])
-        return trusted(self.model, **values)
+        stored, read = _fields(self.model)
+        values = {name: row[name] for name in stored}
+        for name, made in read:
+            if values[name] is not None:
+                values[name] = made(values[name])
+        return trusted(self.model, **values, **beside)
 
     def sameness(self, values: dict[str, Any]) -> str:
         """A digest that two learnings share when they say the same in the same words."""
@@ -129,6 +134,13 @@ class Kind:
         standing = "current" if status is None else str(status)
         name = _EVERY_VERSION if owner is None else f"of {owner}"
         return scope_token("learning", self.name, standing, name)
+
+
+@cache
+def _fields(model: type[BaseModel]) -> tuple[tuple[str, ...], tuple[tuple[str, Callable[[Any], Any]], ...]]:
+    """The fields that a row holds, in their order; and what is made of the value of some of them."""
+    stored = tuple(name for name in model.model_fields if name not in _BESIDE)
+    return stored, tuple((name, _READ[name]) for name in stored if name in _READ)
 
 
 def _normalised(text: str) -> str:

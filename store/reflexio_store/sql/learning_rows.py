@@ -9,6 +9,7 @@ from functools import cache, lru_cache
 from typing import Any, Final
 
 from sqlalchemy import (
+    BigInteger,
     ColumnElement,
     Connection,
     RowMapping,
@@ -22,6 +23,7 @@ from sqlalchemy import (
     false,
     func,
     insert,
+    literal_column,
     or_,
     select,
     update,
@@ -30,6 +32,7 @@ from sqlalchemy import (
 from reflexio_store.ids import interaction_id
 from reflexio_store.models import Evidence, Learning, LearningKind, LearningQuery, PlaybookStatus, Status
 
+from .column_types import listed
 from .dialects import Dialect
 from .documents import drop_documents, put_documents
 from .history import forget_history, note, note_change
@@ -112,17 +115,16 @@ def evidence_of(
 ) -> dict[str, list[Evidence]]:
     """The evidence of learnings of one user, by learning, in order."""
     found: dict[str, list[Evidence]] = defaultdict(list)
-    for part in chunks(learning_ids):
-        given = {"user_id": user_id, "kind": kind.name, "ids": part}
-        for learning_id, request_id, index in connection.execute(_EVIDENCE_OF, given).all():
-            found[learning_id].append(_message(request_id, index))
+    given = {"user_id": user_id, "kind": kind.name, "ids": learning_ids}
+    for learning_id, request_id, index in connection.execute(_EVIDENCE_OF, given).all():
+        found[learning_id].append(_message(request_id, index))
     return found
 
 
 _EVIDENCE_OF: Final = (
     select(_e.learning_id, _e.request_id, _e.interaction_index)
     .where(_e.user_id == bindparam("user_id"), _e.kind == bindparam("kind"))
-    .where(_e.learning_id.in_(bindparam("ids", expanding=True)))
+    .where(listed(_e.learning_id, "ids"))
     .order_by(_e.request_id, _e.interaction_index)
 )
 
@@ -171,15 +173,14 @@ def _support(connection: Connection, rows: Sequence[RowMapping]) -> dict[tuple[s
         by_version[row["agent_version"]].append(row["agent_playbook_id"])
     found: dict[tuple[str, int], int] = {}
     for version, keys in by_version.items():
-        for part in chunks(keys):
-            counted = connection.execute(_SUPPORT_OF, {"version": version, "keys": part}).all()
-            found |= {(version, key): count for key, count in counted}
+        counted = connection.execute(_SUPPORT_OF, {"version": version, "keys": keys}).all()
+        found |= {(version, key): count for key, count in counted}
     return found
 
 
 _SUPPORT_OF: Final = (
     select(_s.agent_playbook_id, func.count(_s.user_id.distinct()))
-    .where(_s.agent_version == bindparam("version"), _s.agent_playbook_id.in_(bindparam("keys", expanding=True)))
+    .where(_s.agent_version == bindparam("version"), listed(_s.agent_playbook_id, "keys"))
     .group_by(_s.agent_playbook_id)
 )
 
@@ -204,28 +205,38 @@ def matching(kind: Kind, query: LearningQuery, dialect: Dialect, now_seconds: in
     """The conditions of a query; filters on what a kind does not have are left out."""
     given = {name: getattr(query, name) for name in _EQUAL if name in kind.table.c}
     values: dict[str, Any] = {f"is_{name}": str(value) for name, value in given.items() if value is not None}
-    usual = [_equal(kind.name, name) for name, value in given.items() if value is not None]
+    of_one = kind.personal and query.user_id is not None
+    usual = [_equal(kind.name, name, of_one) for name, value in given.items() if value is not None]
     usual.append(_status_in(kind.name, (None,) if query.status_filter is None else tuple(query.status_filter)))
     if query.playbook_status_filter is not None and "playbook_status" in kind.table.c:
         usual.append(_approval_in(tuple(query.playbook_status_filter)))
     if kind is PROFILES:
         usual.append(_LIVES)
         values["now"] = now_seconds
-    return Conditions(tuple(usual), tuple(_rare(kind, query, dialect)), values)
+    for number, tag in enumerate(query.tags or ()):
+        usual.append(_tagged(kind.name, dialect, f"tag_{number}"))
+        values[f"tag_{number}"] = tag
+    return Conditions(tuple(usual), tuple(_rare(kind, query)), values)
 
 
 @lru_cache(maxsize=256)
 def rows_named(kind_name: LearningKind, usual: tuple[ColumnElement[bool], ...]) -> Select[Any]:
     """The rows of some keys (``keys``) for which the usual conditions hold."""
     kind = KINDS[kind_name]
-    return select(kind.table).where(kind.column(kind.key).in_(bindparam("keys", expanding=True)), *usual)
+    return select(kind.table).where(listed(kind.column(kind.key), "keys"), *usual)
 
 
-def _rare(kind: Kind, query: LearningQuery, dialect: Dialect) -> Iterator[ColumnElement[bool]]:
+@lru_cache(maxsize=256)
+def newest_rows(kind_name: LearningKind, usual: tuple[ColumnElement[bool], ...]) -> Select[Any]:
+    """The rows for which the usual conditions hold, the newest first."""
+    kind = KINDS[kind_name]
+    order = (kind.column(kind.stamp).desc(), kind.column(kind.key).desc())
+    return select(kind.table).where(*usual).order_by(*order).limit(bindparam("most", type_=BigInteger()))
+
+
+def _rare(kind: Kind, query: LearningQuery) -> Iterator[ColumnElement[bool]]:
     if query.ids is not None:
         yield named(kind, query.ids)
-    for tag in query.tags or ():
-        yield dialect.has_tag(kind.column("tags"), tag)
     if query.source_request_id is not None:
         yield _rests_on(kind, query.source_request_id)
     if (start := seconds_from(query.start_time)) is not None:
@@ -235,15 +246,28 @@ def _rare(kind: Kind, query: LearningQuery, dialect: Dialect) -> Iterator[Column
 
 
 @cache
-def _equal(kind_name: LearningKind, name: str) -> ColumnElement[bool]:
-    return KINDS[kind_name].column(name) == bindparam(f"is_{name}")
+def _equal(kind_name: LearningKind, name: str, of_one: bool) -> ColumnElement[bool]:
+    """A column's value is the given one. Of one user's rows there are few: no other index shall be walked for them,
+    as SQLite does with that of versions, where it knows no numbers."""
+    column: ColumnElement[Any] = KINDS[kind_name].column(name)
+    compared = column.concat(_NOTHING) if of_one and name == "agent_version" else column
+    return compared == bindparam(f"is_{name}")
+
+
+_NOTHING: Final[ColumnElement[str]] = literal_column("''")
 
 
 @lru_cache(maxsize=256)
 def _status_in(kind_name: LearningKind, wanted: tuple[Status | None, ...]) -> ColumnElement[bool]:
     column = KINDS[kind_name].column("status")
-    given = column.in_([str(status) for status in wanted if status is not None])
-    return or_(given, column.is_(None)) if None in wanted else given
+    named = [str(status) for status in wanted if status is not None]
+    current = [column.is_(None)] if None in wanted else []
+    return or_(*current, *([column.in_(named)] if named or not current else []))
+
+
+@lru_cache(maxsize=64)
+def _tagged(kind_name: LearningKind, dialect: Dialect, name: str) -> ColumnElement[bool]:
+    return dialect.has_tag(KINDS[kind_name].column("tags"), name)
 
 
 @lru_cache(maxsize=64)

@@ -24,6 +24,7 @@ from .learning_rows import (
     insert_rows,
     matching,
     named,
+    newest_rows,
     remove_evidence,
     remove_rows,
     rewrite_row,
@@ -33,6 +34,7 @@ from .part import chunks
 from .sharing import playbooks_changed, reconcile
 from .succession import forget_rows, merged_into
 
+_ALL: Final = 2**63 - 1
 _FIXED: Final = frozenset({"user_id", "profile_id", "user_playbook_id", "agent_playbook_id"})
 _LIFETIME: Final = frozenset({"content", "profile_time_to_live", "last_modified_timestamp"})
 
@@ -108,12 +110,13 @@ class LearningRecords(Compaction):
     def get_learnings(self, kind: LearningKind, query: LearningQuery) -> list[Learning]:
         """Learnings of one kind, newest first (all of them where ``top_k`` is None); ``query.query`` is ignored."""
         which = kind_named(kind)
-        newest_first = (which.column(which.stamp).desc(), which.column(which.key).desc())
         conditions = matching(which, query, self._database.dialect, self._now_seconds())
-        statement = select(which.table).where(*conditions.usual, *conditions.rare)
-        statement = statement.order_by(*newest_first).limit(query.top_k)
+        statement = newest_rows(which.name, conditions.usual)
+        if conditions.rare:
+            statement = statement.where(*conditions.rare)
+        given = {**conditions.values, "most": _ALL if query.top_k is None else min(query.top_k, _ALL)}
         with self._database.read() as connection:
-            return values_of(connection, which, connection.execute(statement, conditions.values).mappings().all())
+            return values_of(connection, which, connection.execute(statement, given).mappings().all())
 
     @retried
     def update_learning(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from typing import Any, TypeVar
 
@@ -34,6 +35,12 @@ class Part:
     def __init__(self, database: Database, clock: Clock) -> None:
         self._database = database
         self._clock = clock
+
+    @contextmanager
+    def reading(self) -> Iterator[None]:
+        """What this thread reads inside is read by one transaction; nothing can be written inside."""
+        with self._database.read():
+            yield
 
     def _now_seconds(self) -> int:
         return self._clock() // SECOND_US

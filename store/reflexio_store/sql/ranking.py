@@ -21,6 +21,8 @@ from .words import common_words, terms_of
 
 POSTINGS: Final = 2_000
 """How many candidates of a query are looked at, for all words whose documents are not more than that."""
+_FEW: Final = 200
+"""Documents of each word that are asked for before they are counted: most words have no more."""
 _K1, _B = 1.2, 0.75
 _COMMON: Final = 0.5
 """How much a word that is common in the language weighs in a learning, beside its rarity in the scope: learnings are
@@ -44,7 +46,7 @@ class Matches:
 
     ``weights`` are the words' (by rarity) and ``attainable`` their sum; ``mean`` is the usual length of a document;
     ``rows`` are the candidates, the likeliest first. ``complete`` says that every document with any of the words is
-    among them.
+    among them; ``holders`` are the documents of each word that chose them.
     """
 
     weights: Mapping[str, float]
@@ -52,33 +54,42 @@ class Matches:
     mean: float
     rows: Sequence[int]
     complete: bool
+    holders: Mapping[str, Sequence[int]]
 
     def coverage(self, words: Iterable[str]) -> float:
         """The share (0 to 1) of the weight that some of the words have."""
-        return min(1.0, sum(self.weights[word] for word in words) / self.attainable) if self.weights else 0.0
+        return min(1.0, sum([self.weights[word] for word in words]) / self.attainable) if self.weights else 0.0
 
     def bm25(self, matched: Mapping[str, float], size: float, *, length: float = _B) -> float:
         """The score of a document of so many words; ``matched`` has the summed weights of the fields of each word, and
         ``length`` (0 to 1) says how much longer ones are held against."""
         norm = _K1 * (1 - length + length * size / self.mean)
-        weights = self.weights
-        return sum([weights[word] * often * (_K1 + 1) / (often + norm) for word, often in matched.items()])
+        weights, score = self.weights, 0.0
+        for word, often in matched.items():
+            score += weights[word] * often * (_K1 + 1) / (often + norm)
+        return score
 
 
 def look_up(
     connection: Connection, text: TextIndex, index: TextIndexName, questions: Sequence[Question], most: int = POSTINGS
 ) -> list[Matches]:
-    """Candidates for each question, in three statements for all of them."""
-    terms = [term for question in questions for term in terms_of(question.scopes, question.words)]
-    counts = dict(zip(terms, text.counts(connection, index, terms), strict=True))
+    """Candidates for each question, in two statements for all of them, or four where words are frequent."""
+    terms = list(dict.fromkeys(term for question in questions for term in terms_of(question.scopes, question.words)))
+    rows = dict(zip(terms, text.rows(connection, index, terms, _FEW), strict=True))
+    counts = {term: len(found) for term, found in rows.items()}
+    frequent = [term for term in terms if counts[term] == _FEW]
+    if frequent:
+        counts |= zip(frequent, text.counts(connection, index, frequent), strict=True)
     if not any(counts.values()):
-        return [Matches({}, 0.0, 1.0, (), complete=True) for _ in questions]
+        return [Matches({}, 0.0, 1.0, (), True, {}) for _ in questions]
     held = statistics(connection, list({scope for question in questions for scope in question.scopes}))
     chosen = [_choosing(question, counts, most) for question in questions]
+    wanted = {term for words, question in zip(chosen, questions, strict=True)
+              for term in terms_of(question.scopes, words)}  # fmt: skip
+    more = [term for term in frequent if term in wanted and counts[term] > _FEW]
+    if more:
+        rows |= zip(more, text.rows(connection, index, more, most), strict=True)
     common = common_words() if index == "learning" else frozenset()
-    wanted = list(dict.fromkeys(term for words, question in zip(chosen, questions, strict=True)
-                                for term in terms_of(question.scopes, words) if counts[term]))  # fmt: skip
-    rows = dict(zip(wanted, text.rows(connection, index, wanted, most), strict=True))
     return [
         _matches(question, words, counts, held, rows, most, common)
         for question, words in zip(questions, chosen, strict=True)
@@ -115,17 +126,20 @@ def _matches(
     found = {word: _found(question, word, counts) for word in question.words}
     weights = {word: _rarity(count, documents) * (_COMMON if word in common else 1.0) for word, count in found.items()}
     roughly: defaultdict[int, float] = defaultdict(float)
-    for word in chosen:
+    holders = {word: _holders(question, word, rows) for word in chosen}
+    for word, held_by in holders.items():
         weight = weights[word]
-        for term in terms_of(question.scopes, [word]):
-            for row in rows.get(term, ()):
-                roughly[row] += weight
+        for row in held_by:
+            roughly[row] += weight
     whole = all(word in chosen for word, count in found.items() if count)
     likeliest = sorted(roughly, reverse=True)
     likeliest.sort(key=roughly.__getitem__, reverse=True)  # of those that are equal the newer one stays first
-    return Matches(
-        weights, sum(weights.values()), mean, likeliest, complete=whole and all(found[word] <= most for word in chosen)
-    )
+    complete = whole and all(found[word] <= most for word in chosen)
+    return Matches(weights, sum(weights.values()), mean, likeliest, complete, holders)
+
+
+def _holders(question: Question, word: str, rows: Mapping[str, Sequence[int]]) -> Sequence[int]:
+    return [row for term in terms_of(question.scopes, [word]) for row in rows.get(term, ())]
 
 
 def _rarity(found: int, documents: int) -> float:

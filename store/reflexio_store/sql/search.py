@@ -6,13 +6,13 @@ the scope: what other users have stored changes neither the order nor a number.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final, NamedTuple
 
 from sqlalchemy import Connection, RowMapping
 
-from reflexio_store.contract import Answers, Meaning, Scored
+from reflexio_store.contract import Answers, Floors, Meaning, Scored
 from reflexio_store.models import Learning, LearningKind, LearningQuery, SearchMode
 
 from .documents import Stored, read_documents
@@ -41,6 +41,7 @@ class _Asked:
     owner: str | None
     question: Question
     limit: int
+    floors: Floors | None
 
     @property
     def portion(self) -> int:
@@ -50,10 +51,15 @@ class _Asked:
 
 class _Candidate(NamedTuple):
     document: Stored
-    matched: Mapping[str, float]
     score: float
+    coverage: float
+    share: float
     cosine: float | None
-    rank: float
+
+    @property
+    def name(self) -> tuple[str, str]:
+        """Whose it is, and its key."""
+        return self.document.owner, self.document.key
 
 
 class LearningSearch(Part):
@@ -75,11 +81,12 @@ class LearningSearch(Part):
         *,
         meaning: Meaning | None = None,
         mode: SearchMode = "hybrid",
+        floors: Floors | None = None,
     ) -> Answers:
         """Several kinds in one read of one state; see the contract."""
         meaning = None if mode == "fts" else meaning
         by_words = mode != "vector"
-        asked = [made for kind, query in queries.items() if (made := _asked(kind_named(kind), query, meaning))]
+        asked = [made for kind, query in queries.items() if (made := _asked(kind_named(kind), query, meaning, floors))]
         found = Answers((kind, []) for kind in queries)
         if not asked or (meaning is None and not by_words):
             return found
@@ -93,10 +100,10 @@ class LearningSearch(Part):
             ]
             documents = read_documents(connection, [row for part in rows for row in part])
             for item, match, cosines, part in zip(asked, matches, near, rows, strict=True):
-                first = _ranked(item, match, cosines, [documents[row] for row in part if row in documents])
-                best = self._confirmed(connection, item, match, first)
+                first = [documents[row] for row in part if row in documents]
+                best, stand = self._best(connection, item, match, cosines, first)
                 unseen = by_words and (not match.complete or len(match.rows) > item.portion)
-                if len(best) < item.limit and unseen:
+                if stand < item.limit and unseen:
                     best = self._further(connection, item, cosines)
                 found[item.kind.name] = best
         return found
@@ -109,41 +116,57 @@ class LearningSearch(Part):
         [match] = look_up(connection, self._database.dialect.text, "learning", [asked.question], _FURTHER)
         rows = list(dict.fromkeys([*(cosines.best(_FURTHER) if cosines else ()), *match.rows[:_FURTHER]]))
         found: list[Scored[Learning]] = []
+        standing = 0
         for part in chunks(rows, _PORTION):
             documents = read_documents(connection, part)
-            candidates = _ranked(asked, match, cosines, documents.values())
-            found += self._confirmed(connection, asked, match, candidates)
-            if len(found) >= asked.limit:
+            best, stand = self._best(connection, asked, match, cosines, documents.values())
+            found += best
+            standing += stand
+            if standing >= asked.limit:
                 break
         return found[: asked.limit]
 
-    def _confirmed(
-        self, connection: Connection, asked: _Asked, match: Matches, candidates: Sequence[_Candidate]
-    ) -> list[Scored[Learning]]:
-        """The candidates that the real columns confirm: isolation never rests on the index."""
+    def _best(
+        self,
+        connection: Connection,
+        asked: _Asked,
+        match: Matches,
+        cosines: Cosines | None,
+        documents: Collection[Stored],
+    ) -> tuple[list[Scored[Learning]], int]:
+        """The best of some documents; and how many of them the real columns did not refuse: isolation never rests on
+        the index. What reaches no floor is not even looked up."""
+        kind, looked = asked.kind, 0
+        best: list[_Candidate] = []
+        rows: dict[tuple[str, str], RowMapping] = {}
+        for part in chunks(_ranked(asked, match, cosines, documents), asked.limit):
+            rows |= self._rows(connection, asked, part)
+            best += [item for item in part if item.name in rows]
+            looked += len(part)
+            if len(best) >= asked.limit:
+                break
+        refused, best = looked - len(best), best[: asked.limit]
+        learnings = values_of(connection, kind, [rows[item.name] for item in best])
+        return [
+            Scored(learning, item.score, item.coverage, item.share, item.cosine)
+            for item, learning in zip(best, learnings, strict=True)
+        ], len(documents) - refused
+
+    def _rows(
+        self, connection: Connection, asked: _Asked, candidates: Sequence[_Candidate]
+    ) -> dict[tuple[str, str], RowMapping]:
+        """The rows of those candidates that the query's conditions hold for, by owner and key."""
         kind = asked.kind
         conditions = matching(kind, asked.query, self._database.dialect, self._now_seconds())
         statement = rows_named(kind.name, conditions.usual)
         if conditions.rare:
             statement = statement.where(*conditions.rare)
-        best: list[_Candidate] = []
-        rows: dict[tuple[str, str], RowMapping] = {}
-        for part in chunks(candidates, 2 * asked.limit):
-            keys = [kind.key_of(item.document.key) for item in part if item.document.kind == kind.name]
-            found = connection.execute(statement, {"keys": keys, **conditions.values}).mappings().all()
-            rows |= {(row[kind.owner], str(row[kind.key])): row for row in found}
-            best += [item for item in part if (item.document.owner, item.document.key) in rows]
-            if len(best) >= asked.limit:
-                break
-        best = best[: asked.limit]
-        learnings = values_of(connection, kind, [rows[item.document.owner, item.document.key] for item in best])
-        return [
-            Scored(learning, item.score, match.coverage(item.matched), _share(item), item.cosine)
-            for item, learning in zip(best, learnings, strict=True)
-        ]
+        keys = [kind.key_of(item.document.key) for item in candidates if item.document.kind == kind.name]
+        found = connection.execute(statement, {"keys": keys, **conditions.values}).mappings().all()
+        return {(row[kind.owner], str(row[kind.key])): row for row in found}
 
 
-def _asked(kind: Kind, query: LearningQuery, meaning: Meaning | None) -> _Asked | None:
+def _asked(kind: Kind, query: LearningQuery, meaning: Meaning | None, floors: Floors | None) -> _Asked | None:
     """What is to be looked for; None where there is nothing, or nobody to look for it for."""
     words = query_words(query.query or "")
     owner = query.user_id if kind.personal else query.agent_version
@@ -151,15 +174,21 @@ def _asked(kind: Kind, query: LearningQuery, meaning: Meaning | None) -> _Asked 
     if not (words or meaning) or not statuses or (kind.personal and not owner):
         return None
     scopes = [kind.scope(owner, status) for status in statuses]
-    return _Asked(kind, query, owner, Question(words, scopes), min(query.top_k or _TOP, _MOST))
+    return _Asked(kind, query, owner, Question(words, scopes), min(query.top_k or _TOP, _MOST), floors)
 
 
-def _share(candidate: _Candidate) -> float:
+def _reaches(floors: Floors, document: Stored, coverage: float, share: float, cosine: float | None) -> bool:
+    """Whether a document is worth being found."""
+    by_meaning = floors.cosine is not None and cosine is not None and cosine >= floors.cosine
+    by_share = share >= (floors.trigger_share if document.head.strip() else floors.share)
+    return by_meaning or by_share or coverage >= floors.coverage
+
+
+def _share(document: Stored, matched: Mapping[str, float]) -> float:
     """The share of its trigger's words that the question names; of all its words, where it has no trigger."""
-    document, matched = candidate.document, candidate.matched
     trigger = document.head.split()
     if trigger:
-        return sum(word in matched for word in trigger) / len(trigger)
+        return sum([word in matched for word in trigger]) / len(trigger)
     return min(1.0, len(matched) / max(document.size, 1))
 
 
@@ -169,23 +198,34 @@ def _first(asked: _Asked, match: Matches | None, cosines: Cosines | None) -> lis
     return list(dict.fromkeys([*(cosines.best(asked.portion) if cosines else ()), *by_words]))
 
 
-def _ranked(asked: _Asked, match: Matches, cosines: Cosines | None, documents: Iterable[Stored]) -> list[_Candidate]:
-    words = [(word, f" {word} ") for word in asked.question.words]
-    scored = []
+def _weights(words: Sequence[str], match: Matches, documents: Collection[Stored]) -> list[dict[str, float]]:
+    """The words that each document holds, and the weights of the fields that they stand in."""
+    insides = [(word, f" {word} ") for word in words]
+    held: dict[int, list[tuple[str, str]]] = {document.row: [] for document in documents}
+    if match.complete:
+        for word, inside in insides:
+            for row in held.keys() & match.holders.get(word, ()):
+                held[row].append((word, inside))
+    weights = []
     for document in documents:
-        head, body = document.head, document.body
-        matched = {
-            word: _HEAD_WEIGHT * (inside in head) + _BODY_WEIGHT * (inside in body)
-            for word, inside in words
-            if inside in body or inside in head
-        }
-        scored.append((document, matched, match.bm25(matched, document.size)))
-    most = max((score for _, _, score in scored), default=0.0) or 1.0
-    near = cosines.of([document.row for document, _, _ in scored]) if cosines else {}
-    candidates = [
-        _Candidate(
-            document, matched, score, cosine := near.get(document.row), score / most + _COSINE_WEIGHT * (cosine or 0.0)
-        )
-        for document, matched, score in scored
-    ]
-    return sorted(candidates, key=lambda item: (-item.rank, item.document.owner, item.document.key))
+        head, body, matched = document.head, document.body, {}
+        # what was found by its meaning may stand outside of the scopes that were looked up
+        for word, inside in held[document.row] or insides:
+            weight = _HEAD_WEIGHT * (inside in head) + _BODY_WEIGHT * (inside in body)
+            if weight:
+                matched[word] = weight
+        weights.append(matched)
+    return weights
+
+
+def _ranked(asked: _Asked, match: Matches, cosines: Cosines | None, documents: Collection[Stored]) -> list[_Candidate]:
+    """The documents that reach a floor, the best first."""
+    floors = asked.floors
+    near = cosines.of([document.row for document in documents]) if cosines else {}
+    found = []
+    for document, matched in zip(documents, _weights(asked.question.words, match, documents), strict=True):
+        coverage, share, cosine = match.coverage(matched), _share(document, matched), near.get(document.row)
+        if floors is None or _reaches(floors, document, coverage, share, cosine):
+            found.append(_Candidate(document, match.bm25(matched, document.size), coverage, share, cosine))
+    most = max((item.score for item in found), default=0.0) or 1.0
+    return sorted(found, key=lambda item: (-item.score / most - _COSINE_WEIGHT * (item.cosine or 0.0), *item.name))

@@ -177,11 +177,11 @@ def _rivals(
             kind.column("user_id") == row["user_id"],
             kind.column("status").is_(None),
             kind.column(kind.key) != row[kind.key],
-            dialect.has_tag(kind.column("tags"), tag),
+            dialect.has_tag(kind.column("tags"), "slot"),
         ]
         if "agent_version" in row:
             others.append(kind.column("agent_version") == row["agent_version"])
-        rows = connection.execute(select(kind.table).where(*others)).mappings()
+        rows = connection.execute(select(kind.table).where(*others), {"slot": tag}).mappings()
         found |= {str(rival[kind.key]): rival for rival in rows}
     return found
 

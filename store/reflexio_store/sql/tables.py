@@ -146,6 +146,12 @@ class UserPlaybookRow(Row, table=True):
         Index("ix_reflexio_user_playbook_id", "user_playbook_id"),
         Index("ix_reflexio_user_playbook_sameness", "user_id", "sameness"),
         Index("ix_reflexio_user_playbook_version", "agent_version"),
+        Index(
+            "ix_reflexio_user_playbook_tagged",
+            "user_id",
+            sqlite_where=text("tags <> '[]'"),
+            postgresql_where=text("tags <> '[]'"),
+        ),
     )
     user_id: str = Field(primary_key=True)
     user_playbook_id: int = Field(primary_key=True, sa_type=BigInteger, sa_column_kwargs={"autoincrement": False})

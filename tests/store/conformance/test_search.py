@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from reflexio_store import ids
-from reflexio_store.contract import Store
+from reflexio_store.contract import Floors, Store
 from reflexio_store.models import (
     AgentPlaybook,
     LearningQuery,
@@ -144,6 +144,15 @@ class TestSearch:
 
         assert found() == ["tea v1", "tea v2"] and found(agent_version="v1") == ["tea v1"]
         assert found(playbook_status_filter=[PlaybookStatus.APPROVED]) == []
+
+    @pytest.mark.needs("scores")
+    def test_what_reaches_no_floor_is_left_out(self, store: Store) -> None:
+        """By its share of the question, or the question's share of it; what others match better crowds nothing out."""
+        facts = [f"tea tea{number} and many more words that nobody asks for at all" for number in range(9)]
+        store.add_learnings([UserProfile(user_id="ada", content=text) for text in ["tea", "zebra horse", *facts]])
+        query = LearningQuery(user_id="ada", query="tea zebra horse", top_k=5)
+        found = store.search({"profile": query}, floors=Floors(coverage=0.5, share=0.9, trigger_share=0.9))
+        assert {hit.learning.content for hit in found["profile"]} == {"tea", "zebra horse"}
 
     def test_a_search_is_bounded(self, store: Store) -> None:
         """Ten without a size, and never more than a hundred."""

@@ -138,8 +138,10 @@ class Dialect(Protocol):
         """Let nothing remain of the hold on someone of whom everything is deleted."""
         ...
 
-    def has_tag(self, tags: Column[Any], tag: str) -> ColumnElement[bool]:
-        """Whether a JSON list holds a text."""
+    def __hash__(self) -> int: ...
+
+    def has_tag(self, tags: Column[Any], name: str) -> ColumnElement[bool]:
+        """Whether a JSON list holds the text that is given for ``name`` to the statement."""
         ...
 
     def explain(self, error: Exception) -> ReflexioError:

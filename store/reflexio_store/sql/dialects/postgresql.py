@@ -16,8 +16,11 @@ from sqlalchemy import (
     Connection,
     String,
     Table,
+    and_,
+    bindparam,
     create_engine,
     event,
+    literal_column,
     text,
     type_coerce,
 )
@@ -43,6 +46,7 @@ _ERRORS: Final = (SQLAlchemyError, psycopg.Error, OSError, OverflowError, Unicod
 _POOL_WAITS = 30.0  # seconds for a connection that another thread uses
 _UPGRADE_WAITS = 60  # seconds for a lock, while upgrading
 _OLDEST: Final = 140000
+_NO_TAGS: Final[ColumnElement[Any]] = literal_column("'[]'::jsonb")  # as the index of those that have tags says it
 _WORTH_COPYING: Final = 50  # rows
 _SPELLING: Final = PGDialect()  # type: ignore[no-untyped-call]
 
@@ -139,9 +143,10 @@ class PostgresqlDialect:
         """Let nothing remain of the name of someone who is held, and of whom everything is deleted."""
         connection.execute(_FORGET_HOLD, {"owner": _digest(owner)})
 
-    def has_tag(self, tags: Column[Any], tag: str) -> ColumnElement[bool]:
-        """Whether a JSON list holds a text."""
-        return type_coerce(tags, JSONB).contains([tag])
+    def has_tag(self, tags: Column[Any], name: str) -> ColumnElement[bool]:
+        """Whether a JSON list holds the text that is given for ``name``."""
+        listed = type_coerce(tags, JSONB)
+        return and_(listed != _NO_TAGS, listed.has_key(bindparam(name, type_=String())))
 
     def explain(self, error: Exception) -> ReflexioError:
         """The error that says what is wrong, where, and how to mend it."""

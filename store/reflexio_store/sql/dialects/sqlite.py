@@ -22,10 +22,12 @@ from sqlalchemy import (
     String,
     Table,
     and_,
+    bindparam,
     create_engine,
     event,
     exists,
     func,
+    literal_column,
     select,
     type_coerce,
 )
@@ -46,6 +48,7 @@ from .sqlite_url import SqlitePlace
 _READERS, _MORE_READERS = 4, 28
 _LOOK_AGAIN: Final = (0.0005, 0.004)  # seconds between looking whether one may write: first, and at most
 _ERRORS: Final = (SQLAlchemyError, driver.Error, OSError, OverflowError, UnicodeError)
+_NO_TAGS: Final[ColumnElement[Any]] = literal_column("'[]'")  # as the index of those that have tags says it
 _SCRUB_WAITS_MS: Final = 500  # for a reader of another process to let go of the write-ahead log
 
 
@@ -224,11 +227,11 @@ class SqliteDialect:
     def forget_hold(self, connection: Connection, owner: str) -> None:
         """Nothing, likewise."""
 
-    def has_tag(self, tags: Column[Any], tag: str) -> ColumnElement[bool]:
-        """Whether a JSON list holds a text."""
+    def has_tag(self, tags: Column[Any], name: str) -> ColumnElement[bool]:
+        """Whether a JSON list holds the text that is given for ``name``."""
         items = func.json_each(tags).table_valued("value")
-        holds = exists(select(1).select_from(items).where(items.c.value == tag))
-        return and_(type_coerce(tags, String) != "[]", holds)  # most have none, and to read a list costs more
+        holds = exists(select(1).select_from(items).where(items.c.value == bindparam(name)))
+        return and_(type_coerce(tags, String) != _NO_TAGS, holds)
 
     def explain(self, error: Exception) -> ReflexioError:
         """The error that says what is wrong, where, and how to mend it."""
