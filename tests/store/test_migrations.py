@@ -142,8 +142,9 @@ def test_an_upgrade_asks_for_the_work_that_earlier_releases_did_not_know(path: P
 
 
 def _as_revision_4(path: Path) -> None:
-    """Take back what revision 5 made."""
+    """Take back what revisions 5 and 6 made."""
     with sqlite3.connect(path) as connection:
+        connection.execute("DROP INDEX ix_reflexio_request_private")
         for name in ("document", "scope", "vector", "vectors", "learning_words", "interaction_words"):
             connection.execute(f"DROP TABLE reflexio_{name}")
         for name in ("learning", "interaction"):

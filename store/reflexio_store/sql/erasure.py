@@ -7,6 +7,7 @@ was at work for a user meanwhile writes nothing under their name (:func:`gone`).
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from typing import Final
 
 from sqlalchemy import Connection, delete, exists, select
 

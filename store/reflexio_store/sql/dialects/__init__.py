@@ -136,6 +136,10 @@ class Dialect(Protocol):
         """Let nothing remain of the hold on someone of whom everything is deleted."""
         ...
 
+    def is_private(self) -> ColumnElement[bool]:
+        """Whether a request is not to be shared from, in the words of the index ``ix_reflexio_request_private``."""
+        ...
+
     def has_tag(self, tags: Column[Any], tag: str) -> ColumnElement[bool]:
         """Whether a JSON list holds a text."""
         ...

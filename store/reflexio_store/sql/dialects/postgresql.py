@@ -18,6 +18,7 @@ from sqlalchemy import (
     Table,
     create_engine,
     event,
+    literal_column,
     text,
     type_coerce,
 )
@@ -134,6 +135,10 @@ class PostgresqlDialect:
     def forget_hold(self, connection: Connection, owner: str) -> None:
         """Let nothing remain of the name of someone who is held, and of whom everything is deleted."""
         connection.execute(_FORGET_HOLD, {"owner": _digest(owner)})
+
+    def is_private(self) -> ColumnElement[bool]:
+        """Whether a request is not to be shared from."""
+        return literal_column("(reflexio_request.options ->> 'skip_aggregation') = 'true'")
 
     def has_tag(self, tags: Column[Any], tag: str) -> ColumnElement[bool]:
         """Whether a JSON list holds a text."""

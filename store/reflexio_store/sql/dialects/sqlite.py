@@ -25,6 +25,7 @@ from sqlalchemy import (
     event,
     exists,
     func,
+    literal_column,
     select,
     type_coerce,
 )
@@ -207,6 +208,10 @@ class SqliteDialect:
 
     def forget_hold(self, connection: Connection, owner: str) -> None:
         """Nothing, likewise."""
+
+    def is_private(self) -> ColumnElement[bool]:
+        """Whether a request is not to be shared from."""
+        return literal_column("json_extract(reflexio_request.options, '$.skip_aggregation') = 1")
 
     def has_tag(self, tags: Column[Any], tag: str) -> ColumnElement[bool]:
         """Whether a JSON list holds a text."""
