@@ -11,8 +11,8 @@ from typing import Final
 from reflexio_middleware.learning.grammar import load_grammar
 from reflexio_middleware.learning.vocabulary import opposed
 from reflexio_store.agreement import polar_parts, stems, trigger_parts
-from reflexio_store.contract import Learnings
-from reflexio_store.models import STANDING, AgentPlaybook, LearningQuery, UserPlaybook, UserProfile
+from reflexio_store.contract import Agreements
+from reflexio_store.models import STANDING, AgentPlaybook, UserPlaybook
 
 _LEAST: Final = 0.6
 """Share of the words of two rules that both must have (Jaccard), for what they affirm and for what they deny."""
@@ -157,26 +157,32 @@ def may_be_shared(playbook: UserPlaybook) -> bool:
 class Personal:
     """Which words are a part of who users are: their ids, and what their profiles say of name, place and employer."""
 
-    def __init__(self, store: Learnings) -> None:
+    def __init__(self, store: Agreements) -> None:
         self._store = store
         self._known: dict[str, frozenset[str]] = {}
 
     def is_in(self, text: str, users: Collection[str]) -> bool:
         """Whether ``text`` holds anything personal of any of these users."""
+        if _OWN.search(text):
+            return True
+        self._learn(users)
         words = stems(text)
-        return bool(_OWN.search(text)) or any(_names(user, text) or words & self._of(user) for user in users)
+        return any(words & self._known[user] or _names(user, text) for user in users)
 
-    def _of(self, user_id: str) -> frozenset[str]:
-        if user_id not in self._known:
-            found = self._store.get_learnings("profile", LearningQuery(user_id=user_id))
-            told = " ".join(_identity(item.content) for item in found if isinstance(item, UserProfile))
-            named = {stem for stem in stems(user_id) if len(stem) > (3 if stem.isdigit() else 2)}
-            self._known[user_id] = (stems(told) | named) - _GENERIC
-        return self._known[user_id]
+    def _learn(self, users: Collection[str]) -> None:
+        """Look up those of the users who were not met before, all at once."""
+        new = [user for user in users if user not in self._known]
+        told = self._store.told_by(new) if new else {}
+        for user in new:
+            named = {stem for stem in stems(user) if len(stem) > (3 if stem.isdigit() else 2)}
+            identity = " ".join(map(_identity, told.get(user, ())))
+            self._known[user] = (stems(identity) | named) - _GENERIC
 
 
 def _names(user_id: str, text: str) -> bool:
     """Whether a user's id stands in a text as a word of its own."""
+    if user_id.isascii() and text.isascii() and user_id.lower() not in text.lower():
+        return False  # nearly always, and a pattern for each user would cost more
     return bool(re.search(rf"(?<!\w){re.escape(user_id)}(?!\w)", text, re.IGNORECASE))
 
 

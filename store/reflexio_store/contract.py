@@ -310,8 +310,12 @@ class Agreements(Protocol):
         with the vectors that they have of a ``model``.
 
         Left out are those of nobody, of users who opted out, and those that rest on nothing but requests published
-        with ``skip_aggregation``.
+        with ``skip_aggregation``. They come without their evidence.
         """
+        ...
+
+    def told_by(self, user_ids: Sequence[str]) -> dict[str, list[str]]:
+        """What the current profiles of some users say, by user; those who have none are left out."""
         ...
 
     def shared(self, agent_version: str) -> list[Shared]:

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing, contextmanager
 
 import pytest
+from sqlalchemy import Engine, event
 
 import reflexio_middleware as reflexio
 from reflexio_middleware.exchange import copy
+from reflexio_middleware.learning.aggregate import Aggregate
+from reflexio_store.homes import open_store
 from reflexio_store.models import STANDING, AgentPlaybook, PlaybookStatus, Status, UserPlaybook, UserProfile
 
 RULE = "Ask for the order number before refunding."
@@ -258,3 +262,34 @@ def test_a_copy_rests_on_the_same_users_and_leaves_the_same_alone(client: reflex
         assert (copied.agent_playbook_id, copied.support) == (rule.agent_playbook_id, 2)
         other.clear_user_data("ann")
         assert other.get_agent_playbooks(agent_version="v1").agent_playbooks == []
+
+
+def test_what_is_as_it_was_costs_no_more_statements_for_more_users() -> None:
+    """Users, their rules and what their profiles say are each read at once; and nothing is written."""
+    cost = []
+    with closing(open_store("sqlite://")) as store:
+        for users in (range(10), range(10, 100)):
+            for user in (f"user{number:03}" for number in users):
+                rule = UserPlaybook(user_id=user, agent_version="v1", content=RULE, trigger="a refund")
+                store.add_learnings([UserProfile(user_id=user, content="Lives in Oslo."), rule])
+            Aggregate().run(store, "v1")
+            with statements() as made:
+                assert Aggregate().run(store, "v1")["updated"] == 0
+            cost.append(len(made))
+            assert {statement.split()[0] for statement in made} == {"BEGIN", "SELECT"}
+    assert cost[0] == cost[1] < 20
+
+
+@contextmanager
+def statements() -> Iterator[list[str]]:
+    """What the databases are asked meanwhile."""
+    made: list[str] = []
+
+    def note(_connection: object, _cursor: object, statement: str, *_: object) -> None:
+        made.append(statement)
+
+    event.listen(Engine, "before_cursor_execute", note)
+    try:
+        yield made
+    finally:
+        event.remove(Engine, "before_cursor_execute", note)

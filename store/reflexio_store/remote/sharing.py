@@ -36,6 +36,10 @@ class RemoteSharing(RemoteReading):
         """Nothing: a server looks for agreement itself."""
         return []
 
+    def told_by(self, user_ids: Sequence[str]) -> dict[str, list[str]]:  # noqa: ARG002
+        """Nothing: nobody here asks on a server's behalf."""
+        return {}
+
     def shared(self, agent_version: str) -> list[Shared]:  # noqa: ARG002
         """Nothing: what an agent playbook rests on stays with the server."""
         return []

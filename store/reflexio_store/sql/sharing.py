@@ -7,15 +7,29 @@ transaction that changes or deletes a user playbook, and the job that looks for 
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import groupby
 from typing import Any, Final
 
-from sqlalchemy import Connection, RowMapping, String, and_, cast, delete, exists, func, insert, select, true, update
+from sqlalchemy import (
+    Connection,
+    RowMapping,
+    String,
+    and_,
+    cast,
+    delete,
+    exists,
+    func,
+    insert,
+    select,
+    true,
+    tuple_,
+    update,
+)
 
 from reflexio_store.contract import Shared, Sharing, Supporter, Voice
 from reflexio_store.ids import new_int_id
-from reflexio_store.models import AgentPlaybook, PlaybookStatus, Status, UserPlaybook
+from reflexio_store.models import AgentPlaybook, Learning, PlaybookStatus, Status, UserPlaybook
 from reflexio_store.moving import Stored, Support
 
 from .asking import ask_by
@@ -24,14 +38,26 @@ from .database import retried
 from .dialects import Dialect
 from .jobs import AGGREGATE
 from .kinds import AGENT_PLAYBOOKS, USER_PLAYBOOKS
-from .learning_rows import insert_rows, named, remove_rows, rewrite_row, values_of
-from .part import SECOND_US, chunks
-from .tables import AGENT_PLAYBOOK, DOCUMENT, EVIDENCE, OPT_OUT, REQUEST, SUPPORT, USER_PLAYBOOK, VECTOR
+from .learning_rows import insert_rows, remove_rows, rewrite_row, values_of
+from .part import SECOND_US, among, chunks
+from .tables import (
+    AGENT_PLAYBOOK,
+    DOCUMENT,
+    EVIDENCE,
+    OPT_OUT,
+    PROFILE,
+    REQUEST,
+    SUPPORT,
+    USER_PLAYBOOK,
+    VECTOR,
+)
 
 _AFTER_US: Final = 30 * SECOND_US
 """How long changes of user playbooks gather before agreement is looked for; it is not put off by further ones."""
-_s, _u, _a = SUPPORT.c, USER_PLAYBOOK.c, AGENT_PLAYBOOK.c
+_s, _u, _a, _p = SUPPORT.c, USER_PLAYBOOK.c, AGENT_PLAYBOOK.c, PROFILE.c
 _d, _v = DOCUMENT.c, VECTOR.c
+_Noted = tuple[RowMapping, frozenset[Supporter]]
+"""A stored agent playbook, and what supports it."""
 
 
 class SharingRecords(Compaction):
@@ -48,21 +74,33 @@ class SharingRecords(Compaction):
         newest = select(USER_PLAYBOOK).where(which).order_by(_u.created_at.desc(), _u.user_playbook_id).limit(most)
         with self._database.read() as connection:
             rows = connection.execute(newest).mappings().all()
-            private = _kept_private(connection, agent_version)
+            private = _kept_private(connection, self._database.dialect)
             vectors = _vectors(connection, agent_version, model) if model else {}
-            playbooks = values_of(connection, USER_PLAYBOOKS, rows)
+        playbooks = (USER_PLAYBOOKS.value(row, evidence=[]) for row in rows)
         return [
             Voice(playbook, row["sameness"], vectors.get((row["user_id"], str(row["user_playbook_id"]))))
             for row, playbook in zip(rows, playbooks, strict=True)
             if isinstance(playbook, UserPlaybook) and (row["user_id"], str(row["user_playbook_id"])) not in private
         ]
 
+    def told_by(self, user_ids: Sequence[str]) -> dict[str, list[str]]:
+        """What the current profiles of some users say; see the contract."""
+        lives = and_(_p.status.is_(None), _p.expiration_timestamp > self._now_seconds())
+        told: dict[str, list[str]] = defaultdict(list)
+        with self._database.read() as connection:
+            for part in chunks(list(dict.fromkeys(user_ids))):
+                statement = select(_p.user_id, _p.content).where(_p.user_id.in_(part), lives)
+                for user_id, content in connection.execute(statement):
+                    told[user_id].append(content)
+        return told
+
     def shared(self, agent_version: str) -> list[Shared]:
         """The agent playbooks of a version, of any status and approval, with what supports them."""
         with self._database.read() as connection:
             rows = connection.execute(select(AGENT_PLAYBOOK).where(_a.agent_version == agent_version)).mappings().all()
             support = _support_of(connection, agent_version)
-            return [_shared(connection, row, support[row["agent_playbook_id"]]) for row in rows]
+            playbooks = values_of(connection, AGENT_PLAYBOOKS, rows)
+        return [_shared(row, playbook, support) for row, playbook in zip(rows, playbooks, strict=True)]
 
     @retried
     def share(self, agent_version: str, rules: Sequence[Shared], *, least: int, approve: bool) -> Sharing:
@@ -73,9 +111,11 @@ class SharingRecords(Compaction):
             dialect.hold(connection, [_held(agent_version)])  # after its users, as everybody does
             done: Sharing = Sharing()
             kept: set[int] = set()
+            saying = _still_saying(connection, agent_version, {item for rule in rules for item in rule.supporters})
+            before = self._before(connection, agent_version)
             for rule in rules:
-                supporters = _still_saying(connection, rule.supporters)
-                key, what = _write(connection, dialect, rule, supporters, least, approve and not rule.by_meaning)
+                approved, supporters = approve and not rule.by_meaning, rule.supporters & saying
+                key, what = _write(connection, dialect, rule, supporters, before, least, approved)
                 kept.add(key)
                 done += what
             rest = [key for key in _supported(connection, agent_version) if key not in kept]
@@ -85,6 +125,11 @@ class SharingRecords(Compaction):
                 )
                 done += weigh(connection, dialect, agent_version, key)
             return done
+
+    def _before(self, connection: Connection, agent_version: str) -> dict[int, _Noted]:
+        support = _support_of(connection, agent_version)
+        rows = connection.execute(select(AGENT_PLAYBOOK).where(_a.agent_version == agent_version)).mappings()
+        return {row["agent_playbook_id"]: (row, support[row["agent_playbook_id"]]) for row in rows}
 
     @retried
     def promote_shared(self, from_version: str, to_version: str) -> int:
@@ -193,12 +238,13 @@ def _write(
     dialect: Dialect,
     rule: Shared,
     supporters: frozenset[Supporter],
+    before: Mapping[int, _Noted],
     least: int,
     approve: bool,
 ) -> tuple[int, Sharing]:
-    """Store one rule with its support; its id, and what was done."""
+    """Store one rule with its support; its id, and what was done. What is as it was ``before`` costs nothing."""
     row = AGENT_PLAYBOOKS.row(rule.playbook)
-    old = _known(connection, row)
+    old, noted = before.get(row["agent_playbook_id"]) or (_of_words(connection, row), None)
     users = len({item.user_id for item in supporters})
     if old is None:
         if users < least:
@@ -209,20 +255,16 @@ def _write(
         insert_rows(connection, dialect, AGENT_PLAYBOOKS, [{**row, "agent_playbook_id": key}])
         _support(connection, row["agent_version"], key, supporters)
         return key, Sharing(added=1)
-    _support(connection, old["agent_version"], old["agent_playbook_id"], supporters)
-    return old["agent_playbook_id"], _revise(connection, dialect, old, row, users, least, approve)
+    if supporters != noted:
+        _support(connection, old["agent_version"], old["agent_playbook_id"], supporters)
+    new = _revised(old, row, users, least, approve)
+    if new == dict(old) and supporters == noted:
+        return old["agent_playbook_id"], Sharing()
+    return old["agent_playbook_id"], _revise(connection, dialect, old, new)
 
 
-def _revise(
-    connection: Connection,
-    dialect: Dialect,
-    old: RowMapping,
-    row: dict[str, Any],
-    users: int,
-    least: int,
-    approve: bool,
-) -> Sharing:
-    """Bring a known agent playbook in step; what was added or reworded by hand keeps its words."""
+def _revised(old: RowMapping, row: dict[str, Any], users: int, least: int, approve: bool) -> dict[str, Any]:
+    """A known agent playbook brought in step; what was added or reworded by hand keeps its words."""
     new = dict(old)
     if old["needs"]:
         new["needs"] = least
@@ -233,6 +275,10 @@ def _revise(
             new["wording"] = row["sameness"]
             if old["playbook_status"] != PlaybookStatus.REJECTED:
                 new["playbook_status"] = str(PlaybookStatus.APPROVED if approve else PlaybookStatus.PENDING)
+    return new
+
+
+def _revise(connection: Connection, dialect: Dialect, old: RowMapping, new: dict[str, Any]) -> Sharing:
     if new != dict(old):
         rewrite_row(connection, dialect, AGENT_PLAYBOOKS, old, new)
     lost = weigh(connection, dialect, old["agent_version"], old["agent_playbook_id"])
@@ -240,12 +286,9 @@ def _revise(
     return lost if lost.retired else Sharing(updated=int(changed))
 
 
-def _known(connection: Connection, row: dict[str, Any]) -> RowMapping | None:
-    """The stored agent playbook of that id; or, without one, of those words: two runs must not add it twice."""
-    this = (
-        _a.agent_playbook_id == row["agent_playbook_id"] if row["agent_playbook_id"] else _a.sameness == row["sameness"]
-    )
-    which = and_(_a.agent_version == row["agent_version"], this)
+def _of_words(connection: Connection, row: dict[str, Any]) -> RowMapping | None:
+    """The stored agent playbook of those words: two runs must not add it twice."""
+    which = and_(_a.agent_version == row["agent_version"], _a.sameness == row["sameness"])
     return connection.execute(select(AGENT_PLAYBOOK).where(which)).mappings().first()
 
 
@@ -260,21 +303,14 @@ def _support(connection: Connection, agent_version: str, key: int, supporters: I
         connection.execute(insert(SUPPORT), rows)
 
 
-def _still_saying(connection: Connection, supporters: Iterable[Supporter]) -> frozenset[Supporter]:
+def _still_saying(connection: Connection, agent_version: str, supporters: set[Supporter]) -> frozenset[Supporter]:
     """Those whose playbook is still stored, current, and worded as it was, and who did not opt out."""
-    by_user: dict[str, list[Supporter]] = defaultdict(list)
-    for item in supporters:
-        by_user[item.user_id].append(item)
-    found: set[Supporter] = set()
-    for user_id, items in by_user.items():
-        for part in chunks(items):
-            which = and_(
-                named(USER_PLAYBOOKS, [str(item.user_playbook_id) for item in part], user_id),
-                _u.status.is_(None),
-                _u.user_id.not_in(select(OPT_OUT.c.user_id)),
-            )
-            said = connection.execute(select(_u.user_playbook_id, _u.sameness).where(which))
-            found |= {Supporter(user_id, key, sameness) for key, sameness in said} & set(part)
+    current = and_(_u.status.is_(None), _u.user_id.not_in(select(OPT_OUT.c.user_id)))
+    said = select(_u.user_id, _u.user_playbook_id, _u.sameness).where(current)
+    found = set(map(Supporter._make, connection.execute(said.where(_u.agent_version == agent_version)))) & supporters
+    foreign = {(item.user_id, item.user_playbook_id) for item in supporters - found}  # what was promoted rests on them
+    for some in among(_u.user_id, _u.user_playbook_id, foreign):
+        found |= set(map(Supporter._make, connection.execute(said.where(some)))) & supporters
     return frozenset(found)
 
 
@@ -318,11 +354,10 @@ def put_support(connection: Connection, dialect: Dialect, supports: Sequence[Sup
     return Stored(new=new, replaced=replaced, same=len(supports) - new - replaced)
 
 
-def _shared(connection: Connection, row: RowMapping, supporters: frozenset[Supporter]) -> Shared:
-    (playbook,) = values_of(connection, AGENT_PLAYBOOKS, [row])
+def _shared(row: RowMapping, playbook: Learning, support: Mapping[int, frozenset[Supporter]]) -> Shared:
     assert isinstance(playbook, AgentPlaybook)  # noqa: S101 - rows of that table
     by_hand = not row["needs"] or row["wording"] != row["sameness"]
-    return Shared(playbook, supporters, by_hand=by_hand)
+    return Shared(playbook, support[row["agent_playbook_id"]], by_hand=by_hand)
 
 
 def _vectors(connection: Connection, agent_version: str, model: str) -> dict[tuple[str, str], bytes]:
@@ -338,18 +373,18 @@ def _vectors(connection: Connection, agent_version: str, model: str) -> dict[tup
     return {(owner, key): bytes(packed) for owner, key, packed in connection.execute(statement)}
 
 
-def _kept_private(connection: Connection, agent_version: str) -> set[tuple[str, str]]:
-    """The user playbooks that rest on nothing but requests published with ``skip_aggregation``."""
+def _kept_private(connection: Connection, dialect: Dialect) -> set[tuple[str, str]]:
+    """The user playbooks that rest on nothing but requests published with ``skip_aggregation``.
+
+    Only what rests on such requests is read, which are few.
+    """
     e, r = EVIDENCE.c, REQUEST.c
-    of_version = and_(_u.user_id == e.user_id, cast(_u.user_playbook_id, String) == e.learning_id)
-    statement = (
-        select(e.user_id, e.learning_id, r.options)
-        .join(REQUEST, and_(r.user_id == e.user_id, r.request_id == e.request_id))
-        .join(USER_PLAYBOOK, of_version)
-        .where(e.kind == USER_PLAYBOOKS.name, _u.agent_version == agent_version, _u.status.is_(None))
-    )
-    private: dict[tuple[str, str], bool] = {}
-    for user_id, learning_id, options in connection.execute(statement):
-        skipped = bool((options or {}).get("skip_aggregation"))
-        private[user_id, learning_id] = private.get((user_id, learning_id), True) and skipped
-    return {key for key, skipped in private.items() if skipped}
+    skipped = select(r.user_id, r.request_id).where(dialect.is_private())
+    resting = select(e.user_id, e.learning_id).where(e.kind == USER_PLAYBOOKS.name)
+    found = connection.execute(resting.where(tuple_(e.user_id, e.request_id).in_(skipped)))
+    private = {(user_id, name) for user_id, name in found}
+    same = and_(r.user_id == e.user_id, r.request_id == e.request_id)
+    for some in among(e.user_id, e.learning_id, private.copy()):
+        requests = connection.execute(resting.join(REQUEST, same).add_columns(dialect.is_private()).where(some))
+        private -= {(user_id, name) for user_id, name, kept in requests if not kept}
+    return private

@@ -58,6 +58,13 @@ class RequestRow(Row, table=True):
             postgresql_where=text("retrieval_experiment_id IS NOT NULL"),
         ),
         Index(
+            "ix_reflexio_request_private",
+            "user_id",
+            "request_id",
+            sqlite_where=text("json_extract(options, '$.skip_aggregation') = 1"),
+            postgresql_where=text("(options ->> 'skip_aggregation') = 'true'"),
+        ),
+        Index(
             "ix_reflexio_request_unindexed",
             "user_id",
             sqlite_where=text("text_indexed = 0"),

@@ -138,6 +138,10 @@ class Dialect(Protocol):
         """Let nothing remain of the hold on someone of whom everything is deleted."""
         ...
 
+    def is_private(self) -> ColumnElement[bool]:
+        """Whether a request is not to be shared from, in the words of the index ``ix_reflexio_request_private``."""
+        ...
+
     def __hash__(self) -> int: ...
 
     def has_tag(self, tags: Column[Any], name: str) -> ColumnElement[bool]:

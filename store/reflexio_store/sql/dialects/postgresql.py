@@ -143,6 +143,10 @@ class PostgresqlDialect:
         """Let nothing remain of the name of someone who is held, and of whom everything is deleted."""
         connection.execute(_FORGET_HOLD, {"owner": _digest(owner)})
 
+    def is_private(self) -> ColumnElement[bool]:
+        """Whether a request is not to be shared from."""
+        return literal_column("(reflexio_request.options ->> 'skip_aggregation') = 'true'")
+
     def has_tag(self, tags: Column[Any], name: str) -> ColumnElement[bool]:
         """Whether a JSON list holds the text that is given for ``name``."""
         listed = type_coerce(tags, JSONB)

@@ -227,6 +227,10 @@ class SqliteDialect:
     def forget_hold(self, connection: Connection, owner: str) -> None:
         """Nothing, likewise."""
 
+    def is_private(self) -> ColumnElement[bool]:
+        """Whether a request is not to be shared from."""
+        return literal_column("json_extract(reflexio_request.options, '$.skip_aggregation') = 1")
+
     def has_tag(self, tags: Column[Any], name: str) -> ColumnElement[bool]:
         """Whether a JSON list holds the text that is given for ``name``."""
         items = func.json_each(tags).table_valued("value")
