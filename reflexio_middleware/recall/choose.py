@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-from reflexio_middleware.recall.relevance import COSINE, fits, same_words, says_something, why
+from reflexio_middleware.recall.relevance import fits, same_words, says_something, why
 from reflexio_middleware.recall.render import (
     TokenCounter,
     estimate_tokens,
@@ -193,8 +193,7 @@ def _fitting(
     """What is relevant enough, best first; of those that match alike, what rests on more and is newer goes first."""
     scored = found.get(kind, ())
     best = max((item.coverage for item in scored), default=0.0)
-    floor = (meaning.floor or COSINE.get(meaning.model)) if meaning else None
-    fits = [(item, reason) for item in scored if (reason := why(item, best, floor))]
+    fits = [(item, reason) for item in scored if (reason := why(item, best, meaning))]
     fits.sort(key=lambda pair: (-round(pair[0].coverage + (pair[0].cosine or 0.0), 1), *_standing_of(pair[0].learning)))
     return [Chosen(item.learning, item.score, item.coverage, item.cosine, reason) for item, reason in fits]
 
