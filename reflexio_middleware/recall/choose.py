@@ -6,16 +6,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-from reflexio_middleware.recall.relevance import (
-    COSINE,
-    MIN_COVERAGE,
-    MIN_SHARE,
-    MIN_TRIGGER_SHARE,
-    fits,
-    same_words,
-    says_something,
-    why,
-)
+from reflexio_middleware.recall.relevance import fits, floors_of, same_words, says_something, why
 from reflexio_middleware.recall.render import (
     TokenCounter,
     estimate_tokens,
@@ -26,7 +17,7 @@ from reflexio_middleware.recall.render import (
     render,
     tags_of,
 )
-from reflexio_store.contract import Floors, Fresh, Meaning, Scored, Store
+from reflexio_store.contract import Fresh, Meaning, Scored, Store
 from reflexio_store.models import (
     STANDING,
     Interaction,
@@ -141,7 +132,7 @@ def choose(
     with store.reading():
         if user_id and store.opted_out(user_id):
             user_id = ""
-        found = store.search(_queries(query, user_id, agent_version), meaning=meaning, floors=_floors(meaning))
+        found = store.search(_queries(query, user_id, agent_version), meaning=meaning, floors=floors_of(meaning))
         chosen = _standing(store, user_id, agent_version, top_k) if user_id else []
         personal = user_id and most_turns
         unread = store.fresh_messages(user_id, query, except_session=session_id, limit=_FRESH) if personal else []
@@ -178,15 +169,6 @@ def _turns_within(
     return kept
 
 
-def _floors(meaning: Meaning | None) -> Floors:
-    """What :func:`~.relevance.why` refuses, whatever else is found."""
-    return Floors(MIN_COVERAGE, MIN_SHARE, MIN_TRIGGER_SHARE, _cosine_floor(meaning))
-
-
-def _cosine_floor(meaning: Meaning | None) -> float | None:
-    return (meaning.floor or COSINE.get(meaning.model)) if meaning else None
-
-
 def _queries(query: str, user_id: str, agent_version: str) -> dict[LearningKind, LearningQuery]:
     approved = [PlaybookStatus.APPROVED]
     queries: dict[LearningKind, LearningQuery] = {
@@ -212,8 +194,7 @@ def _fitting(
     """What is relevant enough, best first; of those that match alike, what rests on more and is newer goes first."""
     scored = found.get(kind, ())
     best = max((item.coverage for item in scored), default=0.0)
-    floor = _cosine_floor(meaning)
-    fits = [(item, reason) for item in scored if (reason := why(item, best, floor))]
+    fits = [(item, reason) for item in scored if (reason := why(item, best, meaning))]
     fits.sort(key=lambda pair: (-round(pair[0].coverage + (pair[0].cosine or 0.0), 1), *_standing_of(pair[0].learning)))
     return [Chosen(item.learning, item.score, item.coverage, item.cosine, reason) for item, reason in fits]
 

