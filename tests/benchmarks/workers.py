@@ -37,7 +37,7 @@ from reflexio_store.records import InteractionRecord, TurnRecord
 WORKERS = (1, 2, 4, 8)
 LEASE_SECONDS = 2.0
 WORKER = """
-import sys
+import sys, time
 from reflexio_middleware.learning.service import WorkerService
 from reflexio_middleware.learning.setup import readers_of, steps_of
 from reflexio_middleware.settings import read_settings
@@ -48,7 +48,9 @@ steps = steps_of(readers_of(("statements",), settings), settings)
 service = WorkerService(store, steps, drain=sys.argv[2] == "drain", lease_seconds=float(sys.argv[3]))
 print("ready", flush=True)
 sys.stdin.readline()
+began = time.process_time()
 service.run()
+print(time.process_time() - began)
 """
 
 
@@ -103,8 +105,9 @@ def go(process: subprocess.Popen[str]) -> None:
     process.stdin.flush()
 
 
-def rate(url: str, jobs: int, workers: int) -> tuple[float, float]:
-    """Jobs per second, and the seconds it took."""
+def rate(url: str, jobs: int, workers: int) -> tuple[float, float, float]:
+    """Jobs per second, the seconds it took, and the processor seconds of the workers (the first jobs of a process have
+    statements to compile; beyond the number of cores, workers share them)."""
     with contextlib.closing(open_store(url)) as store:
         fill(store, jobs, f"w{workers}-")
         processes = [started(url, "drain") for _ in range(workers)]
@@ -114,9 +117,8 @@ def rate(url: str, jobs: int, workers: int) -> tuple[float, float]:
         while sum(store.backlog().values()):
             time.sleep(0.02)
         took = time.perf_counter() - began
-    for process in processes:
-        process.communicate()
-    return jobs / took, took
+    spent = sum(float(process.communicate()[0]) for process in processes)
+    return jobs / took, took, spent
 
 
 def killed(url: str, jobs: int, kills: int, workers: int = 8) -> tuple[int, int, float]:
@@ -176,13 +178,21 @@ def main() -> None:
     to = Console()
     to.print(f"{platform.python_implementation()} {platform.python_version()}, {os.cpu_count()} cores")
     lengths(to)
-    table = Table("workers (processes)", "jobs", "seconds", "jobs/s", "of one", title="jobs per second")
+    columns = ("workers (processes)", "jobs", "seconds", "jobs/s", "of one", "processor ms/job")
+    table = Table(*columns, title="jobs per second")
     first = 0.0
     for workers in WORKERS:
         with home(given.store) as url:
-            speed, took = rate(url, given.jobs, workers)
+            speed, took, spent = rate(url, given.jobs, workers)
         first = first or speed
-        table.add_row(str(workers), str(given.jobs), f"{took:.2f}", f"{speed:.0f}", f"{speed / first:.2f}")
+        table.add_row(
+            str(workers),
+            str(given.jobs),
+            f"{took:.2f}",
+            f"{speed:.0f}",
+            f"{speed / first:.2f}",
+            f"{1000 * spent / given.jobs:.1f}",
+        )
     to.print(table)
     with home(given.store) as url:
         lost, twice, took = killed(url, given.jobs, given.kills)

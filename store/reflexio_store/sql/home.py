@@ -67,6 +67,7 @@ class SqlStore(
         database = Database(SqliteDialect(parse_sqlite_url(url)) if isinstance(url, str) else url)
         super().__init__(database, clock)
         self._cache = VectorCache(vector_bytes)
+        self._flowing = set()
         try:
             ensure_schema(database)
             self._go_on_compacting()

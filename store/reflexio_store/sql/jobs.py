@@ -59,6 +59,9 @@ _ASKED_AGAIN: Final = """
 class JobQueue(Part):
     """The part of a home that hands out work."""
 
+    _flowing: set[str]
+    """Kinds of which the last look found a job: there are likely more, so that the next one takes it at once."""
+
     @retried
     def put_job(
         self, kind: str, key: str, *, user_id: str = "", due_after: float = 0.0, payload: dict[str, Any] | None = None
@@ -75,13 +78,14 @@ class JobQueue(Part):
     @retried
     def claim_job(self, kind: str, *, lease_seconds: float) -> Job | None:
         """Take the job that has been due longest, or one whose lease ran out; None if there is none."""
-        with self._database.read() as connection:
-            if self._next(connection, kind) is None:
-                return None  # polling an empty queue must not take turns with the writers
+        if kind not in self._flowing and self._is_empty(kind):
+            return None
         with self._database.write() as connection:
             row = self._next(connection, kind, taking=True)
             if row is None:
+                self._flowing.discard(kind)
                 return None
+            self._flowing.add(kind)
             job = Job(
                 user_id=row["user_id"],
                 kind=kind,
@@ -95,6 +99,11 @@ class JobQueue(Part):
             values = {"state": "running", "token": job.token, "attempts": job.attempts}
             connection.execute(update(JOB).where(_is(job)).values(**values, lease_until_us=job.lease_until_us))
             return job
+
+    def _is_empty(self, kind: str) -> bool:
+        """Whether no job is due: to look for that must not take turns with the writers."""
+        with self._database.read() as connection:
+            return self._next(connection, kind) is None
 
     def _next(self, connection: Connection, kind: str, *, taking: bool = False) -> RowMapping | None:
         """The job to do next; when ``taking``, one that no other worker is taking, kept from the others."""
