@@ -172,7 +172,12 @@ def test_a_user_is_given_all_that_is_held_on_them(client: ReflexioClient, tmp_pa
     say(client, "My name is Bob.", user="bob")
     file = tmp_path / "ann.jsonl"
     counts = client.export_user("ann", file)
-    assert {name: count for name, count in counts.items() if count} == {"request": 1, "profile": 1, "job": 1}
+    assert {name: count for name, count in counts.items() if count} == {
+        "request": 1,
+        "profile": 1,
+        "event": 1,
+        "job": 1,
+    }
     assert "Ann" in file.read_text() and "Bob" not in file.read_text() and '"bob"' not in file.read_text()
     assert stat.S_IMODE(file.stat().st_mode) == 0o600
     with pytest.raises(FileExistsError):

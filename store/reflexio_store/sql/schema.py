@@ -27,9 +27,9 @@ from .tables import USER_PLAYBOOK
 if TYPE_CHECKING:
     from alembic.runtime.migration import MigrationContext, MigrationStep
 
-REVISIONS: Final = ("0001", "0002", "0003", "0004", "0005", "0006", "0007", "0008")
+REVISIONS: Final = ("0001", "0002", "0003", "0004", "0005", "0006")
 """Every revision that this release knows, oldest first; the last is the head."""
-_INDEXED_ANEW: Final = "0007"
+_INDEXED_ANEW: Final = "0006"
 """The last revision after which the full text is made anew, because words or tables of it have changed."""
 _ASKED_BY_JOBS: Final = "0004"
 """The first revision whose releases asked for the end of profiles, and for what users agree on, by jobs."""
