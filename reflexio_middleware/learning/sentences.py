@@ -109,6 +109,8 @@ def sentences(message: str, grammar: Grammar) -> list[Sentence]:
         sentence = _sentence(said, grammar)
         if any(grammar.guarded(text, "fiction") for text in {sentence.plain, sentence.bare}):
             break
+        if found and grammar.guarded(sentence.bare, "retraction"):
+            found.pop()
         found.append(sentence)
         if len(found) == MAX_SENTENCES:
             break
