@@ -129,6 +129,8 @@ class Filler:
             return " ".join(with_capital(word) for word in text.split()) if text.islower() else with_capital(text)
         if change == "cap":
             return with_capital(text)
+        if change == "low":
+            return text[:1].lower() + text[1:]
         if change == "city":
             short = text.islower() and len(text.split()) <= 2 and not text.startswith(("a ", "an ", "the "))
             return " ".join(map(with_capital, text.split())) if short else text

@@ -97,11 +97,21 @@ def test_a_topical_order_is_no_standing_one(learn: Learn) -> None:
         ("I've been living in Ghent since 2015.", "Lives in Ghent."),
         ("My favourite colour is now green.", "Favourite colour is green."),
         ("Answer in French. I'm not kidding.", "Answer in French."),
+        ("The deadline is Friday, not Thursday.", "Say that the deadline is Friday, not Thursday."),
+        ("My pronouns are they/them.", "Uses the pronouns they/them."),
+        ("I use he/him pronouns, by the way.", "Uses the pronouns he/him."),
+        ("My name is mia_li_3668. I have a cat.", "Has a cat."),
     ],
 )
 def test_what_is_said_is_put_into_words_that_can_be_shown(learn: Learn, said: str, content: str) -> None:
     """Sentences as people write them, found in conversations of many styles."""
     assert contents(learn(f"user: Hello.\nagent: Hi.\nuser: {said}")) == [content]
+
+
+def test_an_acronym_in_a_trigger_stays_one(learn: Learn) -> None:
+    """Other topics begin with a small letter."""
+    learned = learn("user: Which day?\nagent: 01/02.\nuser: No, use YYYY-MM-DD, not DD/MM.")
+    assert only_playbook(learned).trigger == "Which day? / YYYY-MM-DD, DD/MM"
 
 
 @pytest.mark.parametrize("taken_back", ["Just kidding.", "lol jk", "I was only joking!", "Scratch that."])
