@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Set
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 from .grammar import Grammar, Pattern
-from .sentences import Sentence, clauses, without_leads
+from .sentences import Sentence, clauses, without_leads, without_trails
 from .turns import is_trivial
 from .wording import Filler, third_person
 
@@ -34,11 +34,11 @@ class Fact:
 def find_facts(spoken: list[Sentence], skip: Set[int], grammar: Grammar) -> Iterator[Fact]:
     """The facts that these sentences state, in order; the sentences numbered in ``skip`` are not read."""
     for index, sentence in enumerate(spoken):
-        if index in skip or grammar.guarded(sentence.plain, "secrets", "others", "speech", "supposed"):
+        if index in skip or sentence.held or grammar.guarded(sentence.plain, "speech"):
             continue
-        sentence, when = _without_condition(sentence)
+        sentence, when = _without_condition(sentence, grammar)
         greeted = index <= 1 and bool(_GREETING.search(spoken[0].plain[:30]))
-        if _OTHER_CONDITION.match(without_leads(sentence.plain, grammar)[0]):
+        if _OTHER_CONDITION.match(sentence.bare):
             continue
         for clause in clauses(sentence, grammar):
             fact = _fact(clause, sentence.said, grammar, greeted)
@@ -47,13 +47,13 @@ def find_facts(spoken: list[Sentence], skip: Set[int], grammar: Grammar) -> Iter
             greeted = greeted and is_trivial(f"hi {clause}", grammar)
 
 
-def _without_condition(sentence: Sentence) -> tuple[Sentence, str]:
+def _without_condition(sentence: Sentence, grammar: Grammar) -> tuple[Sentence, str]:
     """The sentence without a leading "when I travel,", and that condition in the third person."""
     found = _CONDITION.match(sentence.plain)
     if found is None:
         return sentence, ""
-    rest = Sentence(said=sentence.said, plain=sentence.plain[found.end() :], asks=sentence.asks)
-    return rest, third_person(f"{found[1]} {found[2]}")
+    plain = sentence.plain[found.end() :]
+    return replace(sentence, plain=plain, bare=without_leads(plain, grammar)[0]), third_person(f"{found[1]} {found[2]}")
 
 
 def _under(fact: Fact, condition: str) -> Fact:
@@ -61,9 +61,7 @@ def _under(fact: Fact, condition: str) -> Fact:
 
 
 def _fact(clause: str, said: str, grammar: Grammar, greeted: bool) -> Fact | None:
-    text = without_leads(clause, grammar)[0].strip(" ,.")
-    for _ in range(3):
-        text = grammar.text["trails"].sub("", text)
+    text = without_trails(without_leads(clause, grammar)[0].strip(" ,."), grammar)
     if grammar.guarded(text, "sentence"):
         return None
     for pattern in grammar.profiles:

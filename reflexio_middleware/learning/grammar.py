@@ -87,7 +87,11 @@ def compile_grammar(data: Mapping[str, Any]) -> Grammar:
 
 def _anchored(text: Mapping[str, str], orders: Mapping[str, str]) -> dict[str, str]:
     """The tables of plain alternatives, bound to where they stand: at the beginning or the end of a sentence."""
-    values = {**text, "denials": rf"(?:{text['denials']})(?:\s*[,:;.!\u2013-]+\s*|$)"}
+    values = {
+        **text,
+        "denials": rf"(?:{text['denials']})(?:\s*[,:;.!\u2013-]+\s*|$)",
+        "pastes": rf"(?:{text['pastes']})[^:.?!\n]{{0,60}}:(?=\s)",
+    }
     for name, alternatives in orders.items():
         values[f"{name}_before"] = rf"(?:{alternatives})\b[,:]?\s+"
         values[f"{name}_after"] = rf"[,\s]+(?:{alternatives})$"

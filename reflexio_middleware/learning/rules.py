@@ -49,11 +49,12 @@ def find_rules(spoken: list[Sentence], grammar: Grammar, *, answered: bool) -> l
     for index, sentence in enumerate(spoken):
         order = _order(sentence, grammar, denied)
         denied = order.denial and not order.text
-        if grammar.guarded(sentence.plain, "secrets", "others", "supposed") or not order.text:
+        if sentence.held or not order.text:
             continue
         if sentence.asks and not _POLITE_QUESTION.match(order.text):
             continue
-        for form in (order, _peeled(order, grammar)):
+        peeled = _peeled(order, grammar)
+        for form in (order, peeled) if peeled != order else (order,):
             rule = _rule(form, sentence.said, index, grammar, answered)
             if rule is not None:
                 found.append(rule)
@@ -62,7 +63,7 @@ def find_rules(spoken: list[Sentence], grammar: Grammar, *, answered: bool) -> l
 
 
 def _order(sentence: Sentence, grammar: Grammar, denied: bool) -> _Order:
-    text, _ = without_leads(sentence.plain, grammar)
+    text = sentence.bare
     denial = grammar.text["denials"].match(text)
     if denial is not None:
         text, denied = without_leads(text[denial.end() :], grammar)[0], True
@@ -95,8 +96,9 @@ def _peeled(order: _Order, grammar: Grammar) -> _Order:
 
 
 def _rule(order: _Order, said: str, index: int, grammar: Grammar, answered: bool) -> Rule | None:
+    met = _met(order, answered)
     for pattern in grammar.rules:
-        if not _may_apply(pattern, order, answered):
+        if pattern.needs not in met:
             continue
         match = pattern.match.fullmatch(order.text)
         if match is not None:
@@ -106,14 +108,16 @@ def _rule(order: _Order, said: str, index: int, grammar: Grammar, answered: bool
     return None
 
 
-def _may_apply(pattern: Pattern, order: _Order, answered: bool) -> bool:
-    return {
+def _met(order: _Order, answered: bool) -> frozenset[str]:
+    """Which needs of patterns are met."""
+    met = {
         "": True,
         "answer": answered,
         "denial": answered and order.denial,
         "lasting": order.lasting,
         "please_or_lasting": order.lasting or order.please,
-    }[pattern.needs]
+    }
+    return frozenset(name for name, is_met in met.items() if is_met)
 
 
 def _filled(

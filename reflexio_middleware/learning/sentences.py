@@ -16,6 +16,8 @@ MAX_CHARACTERS: Final = 20_000
 """How much of a message is read, in characters."""
 MAX_SENTENCES: Final = 200
 _MAX_SENTENCE: Final = 320
+HELD: Final = ("secrets", "others", "supposed")
+"""Guards of a whole sentence that several readers go by: each is looked for once."""
 
 _MEMORY: Final = re.compile(r"<reflexio_memory\b", re.IGNORECASE)
 _MEMORY_END: Final = "</reflexio_memory>"
@@ -32,6 +34,7 @@ _SPLIT: Final = re.compile(
     r"(?<=[.!?…;])[)\]]{0,3}\s+|\n+|\s+[\u2013\u2014-]{1,2}\s+",
 )
 _STRAIGHT: Final = {0x2018: "'", 0x2019: "'"}
+_COLON: Final = re.compile(r":\s")
 _LIST_MARK: Final = re.compile(r"^\s*(?:[-*•]|\d{1,2}[.)])\s+")
 _CONTRACTIONS: Final = (
     (re.compile(r"\bcan't\b|\bcan not\b", re.IGNORECASE), "cannot"),
@@ -47,6 +50,8 @@ _CONTRACTIONS: Final = (
     (re.compile(r"\bthats\b", re.IGNORECASE), "that is"),
     (re.compile(r"\bi\b(?!\.)"), "I"),
 )
+_UNMARKED: Final = tuple(item for item in _CONTRACTIONS if item[0].search("can not dont im i thats"))
+"""Those of them that are written without an apostrophe, too."""
 _ASKS: Final = re.compile(
     r"(?:what|which|who|whose|whom|where|why|how|do(?! not)|does|did|is|are|am|was|were|will|would|could|can|should"
     r"|shall|may|has|had)\b",
@@ -68,11 +73,14 @@ _SUBJECT: Final = re.compile(r"(?:I|we|my)\b(?!.*\b(?:who|that|which|those|the|n
 
 @dataclass(frozen=True, slots=True)
 class Sentence:
-    """One sentence: as ``said``, and ``plain`` (contractions spelt out, no final stop). ``asks``: it is a question."""
+    """One sentence: as ``said``, and ``plain`` (contractions spelt out, no final stop). ``asks``: it is a question;
+    ``bare`` is ``plain`` without what leads up to it, ``held`` names those of :data:`HELD` that keep it back."""
 
     said: str
     plain: str
     asks: bool
+    bare: str
+    held: frozenset[str]
 
 
 def without_memory(text: str) -> str:
@@ -98,11 +106,11 @@ def sentences(message: str, grammar: Grammar) -> list[Sentence]:
         said = _LIST_MARK.sub("", part).strip()
         if not 2 <= len(said) <= _MAX_SENTENCE or not any(map(str.isalpha, said)):
             continue
-        sentence = _sentence(said)
-        if grammar.guarded(sentence.plain, "fiction") or grammar.guarded(
-            without_leads(sentence.plain, grammar)[0], "fiction"
-        ):
+        sentence = _sentence(said, grammar)
+        if any(grammar.guarded(text, "fiction") for text in {sentence.plain, sentence.bare}):
             break
+        if found and grammar.guarded(sentence.bare, "retraction"):
+            found.pop()
         found.append(sentence)
         if len(found) == MAX_SENTENCES:
             break
@@ -112,7 +120,7 @@ def sentences(message: str, grammar: Grammar) -> list[Sentence]:
 def _own_words(message: str, grammar: Grammar) -> str:
     text = without_memory(message[:MAX_CHARACTERS]).translate(_STRAIGHT).replace("\r", "\n")
     text = _QUOTED_LINE.sub("", _without_code(text))
-    if paste := grammar.text["pastes"].search(text):
+    if _COLON.search(text) and (paste := grammar.text["pastes"].search(text)):
         text = text[: paste.start()]
     for quotes in _QUOTES:
         text = quotes.sub(lambda match: match[1] if len(match[1].split()) <= 2 else "…", text)
@@ -124,12 +132,14 @@ def _without_code(text: str) -> str:
     return "\n".join(parts[0::4])
 
 
-def _sentence(said: str) -> Sentence:
+def _sentence(said: str, grammar: Grammar) -> Sentence:
     plain = " ".join(said.split())
-    for contraction, full in _CONTRACTIONS:
+    for contraction, full in _CONTRACTIONS if "'" in plain else _UNMARKED:
         plain = contraction.sub(full, plain)
-    asks = plain.rstrip("!)\"'").endswith("?")
-    return Sentence(said=said, plain=plain.rstrip(" .!;…"), asks=asks or bool(_ASKS.match(plain)))
+    asks = plain.rstrip("!)\"'").endswith("?") or bool(_ASKS.match(plain))
+    plain = plain.rstrip(" .!;…")
+    held = frozenset(name for name in HELD if grammar.guarded(plain, name))
+    return Sentence(said=said, plain=plain, asks=asks, bare=without_leads(plain, grammar)[0], held=held)
 
 
 def without_leads(text: str, grammar: Grammar) -> tuple[str, str]:
@@ -144,11 +154,20 @@ def without_leads(text: str, grammar: Grammar) -> tuple[str, str]:
     return rest, taken
 
 
+def without_trails(text: str, grammar: Grammar) -> str:
+    """``text`` without the words that only trail behind it (up to three groups of them)."""
+    for _ in range(3):
+        before, text = text, grammar.text["trails"].sub("", text)
+        if text == before:
+            break
+    return text
+
+
 def clauses(sentence: Sentence, grammar: Grammar) -> Iterator[str]:
     """The parts of a sentence that state something, each beginning with its subject; a question states nothing."""
     text = sentence.plain
     if sentence.asks:
-        if _ASKS.match(without_leads(text, grammar)[0]) or _TAG_QUESTION.search(text):
+        if _ASKS.match(sentence.bare) or _TAG_QUESTION.search(text):
             return
         cut = _QUESTION_PART.search(text)
         if cut is None or not cut.start():

@@ -134,7 +134,8 @@ def _trigger(rule: Rule, asked: str) -> str:
         return f"any request: {rule.manner}"
     if rule.trigger:
         return rule.trigger
-    topic = rule.about[:1].lower() + rule.about[1:].removesuffix(".")
+    first = rule.about[:1] if rule.about[1:2].isupper() else rule.about[:1].lower()  # an acronym stays one
+    topic = first + rule.about[1:].removesuffix(".")
     parts = [asked, topic] if rule.why == "correction" else [topic, asked]
     return " / ".join(part for part in parts if part)[:_MAX_TRIGGER] or rule.content
 

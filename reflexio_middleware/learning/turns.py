@@ -83,8 +83,10 @@ def request_in(spoken: list[Sentence], used: Set[int], grammar: Grammar) -> str:
     """
     first = ""
     for index, sentence in enumerate(spoken):
+        if index in used or "secrets" in sentence.held:
+            continue
         text = without_leads(sentence.said, grammar)[0].strip()
-        if index in used or grammar.guarded(sentence.plain, "secrets") or is_trivial(text, grammar):
+        if is_trivial(text, grammar):
             continue
         if sentence.asks or _ASKING.match(text) or grammar.text["imperative"].match(text):
             return text[:_MAX_REQUEST]

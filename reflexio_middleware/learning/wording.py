@@ -16,7 +16,7 @@ _AGENT: Final = {
     "our": "the user's", "us": "the user", "we": "they",
 }  # fmt: skip
 _TAILS: Final = {"place": "place_tail", "thing": "thing_tail", "things": "thing_tail"}
-_SELF: Final = re.compile(r"(?<![\w-])(?:my|mine|I|me|myself|our|ours|we|us|ourselves|am)(?![\w-])", re.IGNORECASE)
+_SELF: Final = re.compile(r"(?<![\w'-])(?:my|mine|I|me|myself|our|ours|we|us|ourselves|am)(?![\w-])", re.IGNORECASE)
 _PLACE: Final = re.compile(r"(\[?)([^\[\]<>]*)<([a-z]+)(?:\|(\w+))?>([^\[\]<>]*)(\]?)")
 _DENY: Final = {
     "do not": "Does not", "no longer": "Does not", "cannot": "Cannot", "can not": "Cannot", "must not": "Must not",
@@ -99,6 +99,8 @@ class Filler:
             if shorter == text:
                 break
             text = shorter
+        if name == "bad" and (late := self._grammar.text["lasting_after"].search(text)):
+            text = text[: late.start()]
         return text.strip() or None
 
     def is_cut(self, name: str) -> bool:
@@ -127,6 +129,8 @@ class Filler:
             return " ".join(with_capital(word) for word in text.split()) if text.islower() else with_capital(text)
         if change == "cap":
             return with_capital(text)
+        if change == "low":
+            return text[:1].lower() + text[1:]
         if change == "city":
             short = text.islower() and len(text.split()) <= 2 and not text.startswith(("a ", "an ", "the "))
             return " ".join(map(with_capital, text.split())) if short else text

@@ -89,6 +89,43 @@ def test_a_topical_order_is_no_standing_one(learn: Learn) -> None:
     assert playbook.tags == []
 
 
+@pytest.mark.parametrize(
+    ("said", "content"),
+    [
+        ("Don't ever call me ma'am.", "Never call the user ma'am."),
+        ("Actually, use dollars instead of euros from now on.", "Use dollars, not euros."),
+        ("I've been living in Ghent since 2015.", "Lives in Ghent."),
+        ("My favourite colour is now green.", "Favourite colour is green."),
+        ("Answer in French. I'm not kidding.", "Answer in French."),
+        ("The deadline is Friday, not Thursday.", "Say that the deadline is Friday, not Thursday."),
+        ("My pronouns are they/them.", "Uses the pronouns they/them."),
+        ("I use he/him pronouns, by the way.", "Uses the pronouns he/him."),
+        ("My name is mia_li_3668. I have a cat.", "Has a cat."),
+    ],
+)
+def test_what_is_said_is_put_into_words_that_can_be_shown(learn: Learn, said: str, content: str) -> None:
+    """Sentences as people write them, found in conversations of many styles."""
+    assert contents(learn(f"user: Hello.\nagent: Hi.\nuser: {said}")) == [content]
+
+
+def test_an_acronym_in_a_trigger_stays_one(learn: Learn) -> None:
+    """Other topics begin with a small letter."""
+    learned = learn("user: Which day?\nagent: 01/02.\nuser: No, use YYYY-MM-DD, not DD/MM.")
+    assert only_playbook(learned).trigger == "Which day? / YYYY-MM-DD, DD/MM"
+
+
+@pytest.mark.parametrize("taken_back", ["Just kidding.", "lol jk", "I was only joking!", "Scratch that."])
+@pytest.mark.parametrize("said", ["Always answer in French.", "I live in Rome."])
+def test_what_is_taken_back_at_once_teaches_nothing(learn: Learn, said: str, taken_back: str) -> None:
+    """But what was said before it does."""
+    assert contents(learn(f"user: I like tea. {said} {taken_back}")) == ["Likes tea."]
+
+
+def test_an_allergy_is_to_something_that_one_can_be_allergic_to(learn: Learn) -> None:
+    """Not a manner of speaking."""
+    assert contents(learn("user: I'm allergic to bullshit. I'm allergic to peanuts.")) == ["Is allergic to peanuts."]
+
+
 def test_the_later_of_two_contradictions_stands(learn: Learn) -> None:
     """One slot holds one value, and a taste that turned is told once."""
     text = "user: I live in Porto. I like jazz.\nagent: OK.\nuser: I moved to Lisbon. I don't like jazz anymore."
