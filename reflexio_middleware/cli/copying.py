@@ -45,7 +45,7 @@ def copy(
     rows: Rows = {
         kind: {"there": done.total, "copied": done.new, "known": done.same, "replaced": done.replaced,
                "differ": done.differ, "lost": done.lost, "in TO": held[kind]}
-        for kind, done in moved.kinds.items()
+        for kind in NAMES for done in [moved.kinds[kind]]
     }  # fmt: skip
     if as_json:
         print_json({f"{kind}s": {name.replace(" ", "_").lower(): row[name] for name in row}
@@ -53,6 +53,7 @@ def copy(
     else:
         _show(rows)
     _check(rows)
+    note("the copy is complete" + (", but for what is lost" if any(row["lost"] for row in rows.values()) else ""))
 
 
 def _place(url: str) -> Path | str:
@@ -63,6 +64,8 @@ def _place(url: str) -> Path | str:
 def _show(rows: Rows) -> None:
     made = table("", *_COLUMNS, right=_COLUMNS)
     for kind, row in rows.items():
+        if not any(row.values()) and kind != "request":
+            continue
         made.add_row(f"{NAMES[kind]}s", *("-" if row[name] is None else f"{row[name]:,}" for name in _COLUMNS))
     screen().print(made)
 

@@ -87,9 +87,7 @@ def _print(found: Diagnosis) -> None:
     to.print(_section("Settings", [(item.name, item.value, _origin(item.origin)) for item in found.settings]))
     to.print(_section("Versions", [(name, version, "") for name, version in found.versions.items()]))
     if found.counts:
-        to.print(
-            _section("What is stored", [(name.replace("_", " "), f"{n:,}", "") for name, n in found.counts.items()])
-        )
+        to.print(_section("What is stored", _counted(found)))
     findings = Table.grid(padding=(0, 2))
     for item in sorted(found.findings, key=lambda item: ("ok", "warning", "error").index(item.level)):
         findings.add_row(Text(*_MARKS[item.level]), said(item.subject), said(item.message))
@@ -121,7 +119,10 @@ def _places(found: Diagnosis) -> list[tuple[str, str, str]]:
 
 
 def _counted(found: Diagnosis) -> list[tuple[str, str, str]]:
-    return [(name.replace("_", " "), f"{count:,}", "") for name, count in found.counts.items()]
+    from reflexio_middleware.cli.moving import NAMES
+
+    names = {f"{kind}s": f"{name}s" for kind, name in NAMES.items()}
+    return [(names.get(name, name.replace("_", " ")), f"{count:,}", "") for name, count in found.counts.items()]
 
 
 def _origin(origin: str) -> str:

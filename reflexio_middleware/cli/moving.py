@@ -14,7 +14,6 @@ from reflexio_store.contract import Store
 from reflexio_store.moving import RecordKind
 
 NAMES: Final[dict[RecordKind, str]] = {
-    "erasure": "erasure",
     "request": "request",
     "profile": "profile",
     "user_playbook": "user playbook",
@@ -25,6 +24,7 @@ NAMES: Final[dict[RecordKind, str]] = {
     "opt_out": "opt-out",
     "outcome": "session outcome",
     "usage": "usage sum",
+    "erasure": "erasure",
     "job": "job",
 }
 

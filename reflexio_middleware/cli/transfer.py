@@ -89,9 +89,12 @@ def import_(
                     "requests_differ": requests.differ, "skipped_lines": done.skipped})  # fmt: skip
     else:
         known = requests.total - requests.new
-        typer.echo(f"imported {told(done.counts)}" + (f"; {many(known, 'request')} known already" if known else ""))
+        kept = {kind: stored.total - stored.lost for kind, stored in done.kinds.items()}
+        typer.echo(f"imported {told(kept)}" + (f"; {many(known, 'request')} known already" if known else ""))
     if requests.differ:
         note(f"{many(requests.differ, 'request')} in the store with other content, which was kept")
+    if lost := {kind: stored.lost for kind, stored in done.kinds.items() if stored.lost}:
+        note(f"the store keeps none of these: {told(lost)}")
     if done.skipped:
         note(f"{many(done.skipped, 'broken line')} skipped")
         raise typer.Exit(NOTHING)

@@ -35,6 +35,7 @@ from reflexio_store.models import (
 from reflexio_store.moving import Dismissal, Erasure, Event, JobRecord, OptOut, Record, Stored
 from reflexio_store.records import InteractionRecord, TurnRecord
 from reflexio_store.terms import Usage
+from tests.reflexio_server import ReflexioServer
 
 from .conftest import Run, talk
 
@@ -405,6 +406,20 @@ def test_a_copy_is_complete_though_some_of_it_has_expired(run: Run, tmp_path: Pa
         first.add_learnings([UserProfile(user_id="ann", content="Was in Rome.", expiration_timestamp=1)])
     ran = run("copy", url, other, "--json")
     assert ran.code == 0 and ran.json["profiles"]["in_to"] == 1
+
+
+def test_what_a_server_does_not_keep_is_counted(run: Run, url: str, tmp_path: Path) -> None:
+    """By a copy as by an import; the rest is complete."""
+    file = str(tmp_path / "memory.jsonl")
+    run("export", file, "--store", url)
+    with ReflexioServer() as server:
+        ran = run("copy", url, server.url, "--json")
+        assert ran.code == 0 and "the copy is complete, but for what is lost" in ran.err
+        assert (ran.json["requests"]["lost"], ran.json["events"]["lost"], ran.json["jobs"]["lost"]) == (0, 2, 2)
+        again = run("import", file, "--store", server.url)
+        told = "imported 3 requests, 1 profile, 1 user playbook, 1 agent playbook; 3 requests known already\n"
+        assert again.out == told
+        assert "the store keeps none of these: 2 history events, 2 jobs\n" in again.err
 
 
 def test_copy_fails_when_the_counts_differ(run: Run, url: str, tmp_path: Path) -> None:

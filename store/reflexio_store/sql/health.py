@@ -41,9 +41,9 @@ _COUNTED: Final = {
     "events": HISTORY,
     "dismissals": DISMISSED,
     "opt_outs": OPT_OUT,
-    "erasures": ERASED,
     "outcomes": OUTCOME,
     "usages": USAGE,
+    "erasures": ERASED,
 }
 
 
