@@ -60,8 +60,12 @@ class LearningWorker:
             return
         with self._starting:
             if self._thread is None or not self._thread.is_alive():
-                self._thread = threading.Thread(target=self._run, name="reflexio-learning", daemon=True)
-                self._thread.start()
+                thread = threading.Thread(target=self._run, name="reflexio-learning", daemon=True)
+                try:
+                    thread.start()
+                except RuntimeError:  # the interpreter is ending: the jobs are in the home, for the next process
+                    return
+                self._thread = thread
         with self._changed:
             self._woken = True
             self._changed.notify_all()

@@ -80,8 +80,11 @@ class Compaction(Part):
         if (self._compactor is None or not self._compactor.is_alive()) and self._owed():
             args = (after,)
             thread = threading.Thread(target=self._compact_all, args=args, name="reflexio-compacting", daemon=True)
+            try:
+                thread.start()
+            except RuntimeError:  # the interpreter is ending: what is owed stays noted
+                return
             self._compactor = thread
-            thread.start()
 
     def _finish_compacting(self) -> None:
         """Before closing: let the thread go on for a moment, without pausing."""
