@@ -275,6 +275,13 @@ async def test_a_number_that_makes_no_sense_is_refused(client: ReflexioClient, a
         await client.recall_async("Any peanuts?", user_id="ann", **{argument: value})
 
 
+def test_a_threshold_that_makes_no_sense_is_refused(client: ReflexioClient) -> None:
+    """Of every search that has one."""
+    for search in (client.search, client.search_user_profiles, client.search_user_playbooks):
+        with pytest.raises(InvalidInputError, match="threshold"):
+            search(query="tea", user_id="ann", threshold=float("nan"))
+
+
 def test_in_the_agents_path_nonsense_changes_nothing(known: ReflexioClient) -> None:
     """The messages go on as they were."""
     with raise_internal_errors(enabled=False):
