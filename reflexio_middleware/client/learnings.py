@@ -32,6 +32,8 @@ class LearningsCore(Core):
         self, kind: LearningKind, model: type[V], *, threshold: float | None = None, **fields: Any
     ) -> tuple[list[V], str]:
         query = checked(LearningQuery, **fields)
+        if threshold is not None and not 0 <= threshold <= 1:
+            raise InvalidInputError("The call was refused", [("threshold", "must be a number from 0 to 1")])
         store = self._settled()
         if query.query and query.query.strip():
             scored = store.search_learnings(kind, query)

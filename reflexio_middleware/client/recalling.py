@@ -5,11 +5,12 @@ from __future__ import annotations
 import asyncio
 import contextvars
 import dataclasses
+import functools
 from collections.abc import Sequence
 from concurrent.futures import Future
 from concurrent.futures import TimeoutError as Late
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, Final
 
 from reflexio_middleware.capture.messages import strip_injected
 from reflexio_middleware.capture.turn import current_turn
@@ -28,6 +29,14 @@ from reflexio_store.errors import InvalidInputError
 _COLD_SECONDS = 5.0  # opening the home (once) is not part of a recall's time limit
 _FIRST_SECONDS = 1.0
 _MAX_QUERY = 2_000
+_LARGEST: Final = 1_000_000
+_NUMBERS: Final[dict[str, tuple[type[float], int, int]]] = {
+    "top_k": (int, 1, 100),
+    "token_budget": (int, 0, _LARGEST),
+    "timeout": (float, 0, _LARGEST),
+    "recall_turns": (int, 0, _LARGEST),
+}
+"""Of each number of a recall its type, the least and the most."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +51,7 @@ class _Question:
     token_budget: int
     turns: int
     hold: bool
+    seconds: float
 
     @property
     def conversation(self) -> tuple[str, str, str]:
@@ -92,18 +102,19 @@ class RecallApi(Core):
                 the setting ``recall_turns`` (0). A block that is held has none, nor has a Reflexio server.
 
         Raises:
-            InvalidInputError: ``query`` is not text.
+            InvalidInputError: ``query`` is not text, or a number makes no sense: ``top_k`` is from 1 to 100,
+                ``token_budget`` and ``recall_turns`` are whole numbers from 0, ``timeout`` is a number from 0.
         """
-        self._check_query(query)
+        _check(query, top_k=top_k, token_budget=token_budget, timeout=timeout, recall_turns=recall_turns)
         with guard("recalling"):
             question, experiment = self._question(
-                query, user_id, session_id, agent_version, top_k, token_budget, hold, recall_turns
+                query, user_id, session_id, agent_version, top_k, token_budget, timeout, hold, recall_turns
             )
             found = self._instead(experiment)
             if found is None:
                 future = self._asked(question)
                 try:
-                    found = self._deadline.in_time(question.conversation, future.result(self._limit(timeout)))
+                    found = self._deadline.in_time(question.conversation, future.result(question.seconds))
                 except Late:
                     found = self._late(question, future)
             return _noted(replace(found, experiment=experiment))
@@ -123,16 +134,16 @@ class RecallApi(Core):
         recall_turns: int | None = None,
     ) -> Recall:
         """:meth:`recall` that does not block the event loop."""
-        self._check_query(query)
+        _check(query, top_k=top_k, token_budget=token_budget, timeout=timeout, recall_turns=recall_turns)
         with guard("recalling"):
             question, experiment = self._question(
-                query, user_id, session_id, agent_version, top_k, token_budget, hold, recall_turns
+                query, user_id, session_id, agent_version, top_k, token_budget, timeout, hold, recall_turns
             )
             found = self._instead(experiment)
             if found is None:
                 future = self._asked(question)
                 try:
-                    answer = await asyncio.wait_for(asyncio.shield(asyncio.wrap_future(future)), self._limit(timeout))
+                    answer = await asyncio.wait_for(asyncio.shield(asyncio.wrap_future(future)), question.seconds)
                     found = self._deadline.in_time(question.conversation, answer)
                 except TimeoutError:
                     found = self._late(question, future)
@@ -211,10 +222,6 @@ class RecallApi(Core):
         seconds = self.settings.recall_seconds
         return max(_FIRST_SECONDS, seconds) if first else seconds
 
-    def _check_query(self, query: object) -> None:
-        if not isinstance(query, str):
-            raise InvalidInputError("The call was refused", [("query", f"must be text, not {type(query).__name__}")])
-
     def _question(
         self,
         query: str,
@@ -223,6 +230,7 @@ class RecallApi(Core):
         agent_version: str | None,
         top_k: int | None,
         token_budget: int | None,
+        timeout: float | None,
         hold: bool,
         turns: int | None,
     ) -> tuple[_Question, tuple[str, str] | None]:
@@ -245,6 +253,7 @@ class RecallApi(Core):
             token_budget=settings.recall_tokens if token_budget is None else token_budget,
             turns=0 if hold and session else settings.recall_turns if turns is None else turns,
             hold=hold and bool(session),
+            seconds=self._limit(timeout),
         )
         return question, self.experiment_of(user)
 
@@ -275,9 +284,9 @@ class RecallApi(Core):
 
     def _recalled(self, question: _Question) -> Recall:
         with guard("recall"), span("reflexio.recall", "retrieval") as traced:
-            if self._delivery.pending:
-                self._delivery.flush(self.settings.recall_seconds / 2)
             store = self._open()
+            if self._delivery.pending and not store.learns_itself:  # a server would not have learned from it yet
+                self._delivery.flush(question.seconds / 2)
             if question.hold and question.user_id and store.opted_out(question.user_id):
                 question = dataclasses.replace(question, user_id="", hold=False)
             held = self._frozen.get(question.conversation, store, user_id=question.user_id) if question.hold else None
@@ -289,7 +298,7 @@ class RecallApi(Core):
                 top_k=question.top_k,
                 token_budget=question.token_budget,
                 count_tokens=self._count_tokens,
-                meant=self._meant,
+                meant=functools.partial(self._meant, seconds=question.seconds / 2),
                 session_id=question.session_id,
                 most_turns=question.turns,
             )
@@ -300,9 +309,9 @@ class RecallApi(Core):
         count("recalls_failed")
         return Recall(reason="error")
 
-    def _meant(self, query: str) -> Meaning | None:
-        """The meaning of a query, where it is had within half of a recall's time limit."""
-        return self._embedding.meaning(query, self.settings.recall_seconds / 2) if self._embedding else None
+    def _meant(self, query: str, seconds: float) -> Meaning | None:
+        """The meaning of a query, where it is had in time."""
+        return self._embedding.meaning(query, seconds) if self._embedding else None
 
     def _late(self, question: _Question, future: Future[Recall]) -> Recall:
         count("recalls_late")
@@ -315,6 +324,23 @@ class RecallApi(Core):
         super().after_fork(child=child)
         if child:
             self._deadline, self._frozen = Deadline(), Frozen()
+
+
+def _check(query: object, **numbers: float | None) -> None:
+    """Refuse what makes no sense; None is what was not said.
+
+    Raises:
+        InvalidInputError: It names each argument that is unusable.
+    """
+    problems = [] if isinstance(query, str) else [("query", f"must be text, not {type(query).__name__}")]
+    for name, number in numbers.items():
+        kind, least, most = _NUMBERS[name]
+        if number is None:
+            continue
+        if isinstance(number, bool) or not isinstance(number, (int, kind)) or not least <= number <= most:
+            problems.append((name, f"must be a {'whole ' if kind is int else ''}number from {least} to {most}"))
+    if problems:
+        raise InvalidInputError("The call was refused", problems)
 
 
 def _check_placement(placement: str) -> None:

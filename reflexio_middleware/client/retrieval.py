@@ -48,6 +48,9 @@ class RetrievalApi(Core):
     ) -> UnifiedSearchResponse:
         """Profiles, user playbooks and agent playbooks that match ``query``, each list best first.
 
+        It is for looking into the memory, and answers for a user who opted out, too: what was learned stays until it
+        is deleted. What a model is to see comes from :meth:`recall`, which then shows nothing personal.
+
         Args:
             query: What is looked for; taken literally, every word counts.
             top_k: Most results of each kind (1 to 100).

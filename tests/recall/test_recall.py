@@ -17,6 +17,7 @@ from reflexio_middleware import ReflexioClient, session, turn
 from reflexio_middleware.guard import counters, raise_internal_errors
 from reflexio_middleware.recall.inject import inject_block
 from reflexio_middleware.recall.render import CLOSE, OPEN, estimate_tokens, render
+from reflexio_store.errors import InvalidInputError
 from reflexio_store.models import STANDING, UserProfile
 
 
@@ -249,3 +250,48 @@ def test_nobody_is_ever_told_of_another(facts: list[tuple[str, list[str]]], word
         for user in ("ann", "bob", "cy"):
             found = client.recall(f"{word} please tell me", user_id=user)
             assert {item.user_id for item in found.learnings} <= {user}
+
+
+@pytest.mark.parametrize(
+    ("argument", "value"),
+    [
+        ("top_k", -3),
+        ("top_k", 0),
+        ("top_k", 2.5),
+        ("top_k", True),
+        ("token_budget", -1),
+        ("token_budget", "many"),
+        ("timeout", -0.1),
+        ("timeout", float("nan")),
+        ("timeout", float("inf")),
+        ("recall_turns", -1),
+    ],
+)
+async def test_a_number_that_makes_no_sense_is_refused(client: ReflexioClient, argument: str, value: Any) -> None:
+    """At the call, by the name of the argument."""
+    with pytest.raises(InvalidInputError, match=argument):
+        client.recall("Any peanuts?", user_id="ann", **{argument: value})
+    with pytest.raises(InvalidInputError, match=argument):
+        await client.recall_async("Any peanuts?", user_id="ann", **{argument: value})
+
+
+def test_a_threshold_that_makes_no_sense_is_refused(client: ReflexioClient) -> None:
+    """Of every search that has one."""
+    for search in (client.search, client.search_user_profiles, client.search_user_playbooks):
+        with pytest.raises(InvalidInputError, match="threshold"):
+            search(query="tea", user_id="ann", threshold=float("nan"))
+
+
+def test_in_the_agents_path_nonsense_changes_nothing(known: ReflexioClient) -> None:
+    """The messages go on as they were."""
+    with raise_internal_errors(enabled=False):
+        assert known.inject(MESSAGES, user_id="ann", token_budget=-5, timeout=float("nan")) == MESSAGES
+
+
+def test_who_opted_out_is_shown_nothing_personal_and_can_still_be_looked_into(known: ReflexioClient) -> None:
+    """Recall is for the model, search for people."""
+    known.opt_out("ann")
+    assert texts(known.recall("Any peanuts? I want a refund!", user_id="ann", agent_version="v1")) == [
+        "Ask for the booking code before a refund."
+    ]
+    assert [item.content for item in known.search("peanuts", user_id="ann").profiles] == ["Is allergic to peanuts."]

@@ -39,7 +39,7 @@ def url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
 @pytest.fixture
 def client(url: str) -> Iterator[ReflexioClient]:
     """A client of today on it, which first finishes what the upgrade asked for."""
-    with closing(ReflexioClient(url)) as made:
+    with closing(ReflexioClient(url, recall_timeout=10.0)) as made:
         made.flush(60)
         yield made
 
