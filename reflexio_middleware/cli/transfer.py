@@ -19,6 +19,7 @@ from reflexio_middleware.cli.home import made_if_missing, stored
 from reflexio_middleware.cli.moving import counts_of, progress_bar, tell_losses, told
 from reflexio_middleware.cli.options import Json, Store, User, chosen_store
 from reflexio_middleware.cli.screen import many, note, print_json
+from reflexio_store.moving import RecordKind
 
 
 def export(
@@ -89,11 +90,12 @@ def import_(
                     "requests_differ": requests.differ, "skipped_lines": done.skipped})  # fmt: skip
     else:
         known = requests.total - requests.new
-        kept = {kind: stored.total - stored.lost for kind, stored in done.kinds.items()}
+        kept: dict[RecordKind, int] = {kind: stored.total - stored.lost for kind, stored in done.kinds.items()}
         typer.echo(f"imported {told(kept)}" + (f"; {many(known, 'request')} known already" if known else ""))
     if requests.differ:
         note(f"{many(requests.differ, 'request')} in the store with other content, which was kept")
-    if lost := {kind: stored.lost for kind, stored in done.kinds.items() if stored.lost}:
+    lost: dict[RecordKind, int] = {kind: stored.lost for kind, stored in done.kinds.items() if stored.lost}
+    if lost:
         note(f"the store keeps none of these: {told(lost)}")
     if done.skipped:
         note(f"{many(done.skipped, 'broken line')} skipped")
