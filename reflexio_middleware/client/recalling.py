@@ -23,7 +23,7 @@ from reflexio_middleware.recall.frozen import Frozen
 from reflexio_middleware.recall.inject import Placement, inject_block, latest_user_text
 from reflexio_middleware.scope import current_session
 from reflexio_middleware.tracing import span
-from reflexio_store.contract import Meaning
+from reflexio_store.contract import Meaning, Store
 from reflexio_store.errors import InvalidInputError
 
 _COLD_SECONDS = 5.0  # opening the home (once) is not part of a recall's time limit
@@ -63,6 +63,7 @@ class RecallApi(Core):
     """The part of the client that puts what was learned into prompts."""
 
     _recalled_before = False
+    _waited_cold = False
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         self._deadline, self._frozen = Deadline(), Frozen()
@@ -112,6 +113,9 @@ class RecallApi(Core):
             )
             found = self._instead(experiment)
             if found is None:
+                if cold := self._cold():
+                    with guard("opening the store for a recall"):
+                        cold.result(_COLD_SECONDS)
                 future = self._asked(question)
                 try:
                     found = self._deadline.in_time(question.conversation, future.result(question.seconds))
@@ -141,6 +145,9 @@ class RecallApi(Core):
             )
             found = self._instead(experiment)
             if found is None:
+                if cold := self._cold():
+                    with guard("opening the store for a recall"):
+                        await asyncio.wait_for(asyncio.shield(asyncio.wrap_future(cold)), _COLD_SECONDS)
                 future = self._asked(question)
                 try:
                     answer = await asyncio.wait_for(asyncio.shield(asyncio.wrap_future(future)), question.seconds)
@@ -272,15 +279,15 @@ class RecallApi(Core):
 
     def _asked(self, question: _Question) -> Future[Recall]:
         """The recall, under way."""
-        with guard("opening the store for a recall"):
-            self._warm()
         context = contextvars.copy_context()
         return self._recall_threads().submit(context.run, self._recalled, question)
 
-    def _warm(self) -> None:
-        """Open the home, once, outside of the time limit of the recall that happens to be the first."""
-        if self._opened is None and not self._opening.is_away:
-            self._recall_threads().submit(self._open).result(_COLD_SECONDS)
+    def _cold(self) -> Future[Store] | None:
+        """The home that is being opened, for the first recall to wait for: that is not part of its time limit."""
+        if self._waited_cold or self._opened is not None or self._opening.is_away:
+            return None
+        self._waited_cold = True
+        return self._recall_threads().submit(self._open)
 
     def _recalled(self, question: _Question) -> Recall:
         with guard("recall"), span("reflexio.recall", "retrieval") as traced:
