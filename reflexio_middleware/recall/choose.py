@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-from reflexio_middleware.recall.relevance import fits, floors_of, same_words, says_something, why
+from reflexio_middleware.recall.relevance import fits, floors_of, says_same, says_something, why, words_in
 from reflexio_middleware.recall.render import (
     TokenCounter,
     estimate_tokens,
@@ -29,7 +29,7 @@ from reflexio_store.models import (
     UserProfile,
 )
 
-_POOL: Final = 20
+_POOL: Final = 2  # candidates for each learning that may be shown: some say the same
 _FRESH: Final = 100  # turns, the newest, that are looked at where nobody has learned from them
 _BULLET: Final = 4  # tokens of a line beside its text: bullet, tag, line break
 
@@ -132,14 +132,15 @@ def choose(
     with store.reading():
         if user_id and store.opted_out(user_id):
             user_id = ""
-        found = store.search(_queries(query, user_id, agent_version), meaning=meaning, floors=floors_of(meaning))
+        found = store.search(
+            _queries(query, user_id, agent_version, _POOL * top_k), meaning=meaning, floors=floors_of(meaning)
+        )
         chosen = _standing(store, user_id, agent_version, top_k) if user_id else []
         personal = user_id and most_turns
         unread = store.fresh_messages(user_id, query, except_session=session_id, limit=_FRESH) if personal else []
-    rules = _once([*chosen, *_fitting(found, "user_playbook", meaning)], top_k)
-    facts = _once(_fitting(found, "profile", meaning), top_k)
-    shared = _once(_fitting(found, "agent_playbook", meaning), top_k)
-    kept = _within(_once([*rules, *facts, *shared], 3 * top_k), token_budget, count_tokens)
+    rules = [*chosen, *_fitting(found, "user_playbook", meaning)]
+    facts, shared = _fitting(found, "profile", meaning), _fitting(found, "agent_playbook", meaning)
+    kept = _within(_once([rules, facts, shared], top_k), token_budget, count_tokens)
     learnings = tuple(item.learning for item in kept)
     turns = _turns_within(learnings, _fresh(unread, most_turns, learnings), token_budget, count_tokens)
     return Recall(render(learnings, turns), learnings, chosen=tuple(kept), turns=tuple(turns))
@@ -148,13 +149,13 @@ def choose(
 def _fresh(found: Sequence[Fresh], most: int, shown: Sequence[Learning]) -> list[Interaction]:
     """What the user said that fits and that nobody has learned from yet, newest first, each thing once."""
     best = max((item.coverage for item in found), default=0.0)
-    lines = [line_of(learning) for learning in shown]
+    said = [words_in(line_of(learning)) for learning in shown]
     turns: list[Interaction] = []
     for item in found:
-        line = one_line(item.message.content)
-        if len(turns) < most and fits(item, best) and not any(same_words(line, other) for other in lines):
+        words = words_in(one_line(item.message.content))
+        if len(turns) < most and fits(item, best) and not any(says_same(words, other) for other in said):
             turns.append(item.message)
-            lines.append(line)
+            said.append(words)
     return turns
 
 
@@ -169,16 +170,16 @@ def _turns_within(
     return kept
 
 
-def _queries(query: str, user_id: str, agent_version: str) -> dict[LearningKind, LearningQuery]:
+def _queries(query: str, user_id: str, agent_version: str, most: int) -> dict[LearningKind, LearningQuery]:
     approved = [PlaybookStatus.APPROVED]
     queries: dict[LearningKind, LearningQuery] = {
         "agent_playbook": LearningQuery(
-            query=query, agent_version=agent_version, top_k=_POOL, playbook_status_filter=approved
+            query=query, agent_version=agent_version, top_k=most, playbook_status_filter=approved
         )
     }
     if user_id:
-        queries["profile"] = LearningQuery(query=query, user_id=user_id, top_k=_POOL)
-        queries["user_playbook"] = LearningQuery(query=query, user_id=user_id, agent_version=agent_version, top_k=_POOL)
+        queries["profile"] = LearningQuery(query=query, user_id=user_id, top_k=most)
+        queries["user_playbook"] = LearningQuery(query=query, user_id=user_id, agent_version=agent_version, top_k=most)
     return queries
 
 
@@ -205,17 +206,20 @@ def _standing_of(learning: Learning) -> tuple[int, int]:
     return -len(getattr(learning, "evidence", ())), -stamp
 
 
-def _once(chosen: Iterable[Chosen], most: int) -> list[Chosen]:
-    """The first ``most``, without what says the same as one before it."""
+def _once(groups: Iterable[Iterable[Chosen]], most: int) -> list[Chosen]:
+    """The first ``most`` of each group, without what says the same as one before it."""
     kept: list[Chosen] = []
-    lines: list[str] = []
-    for item in chosen:
-        if len(kept) == most:
-            break
-        line = line_of(item.learning)
-        if not any(same_words(line, other) for other in lines):
-            kept.append(item)
-            lines.append(line)
+    said: list[frozenset[str]] = []
+    for group in groups:
+        room = most
+        for item in group:
+            if not room:
+                break
+            words = words_in(line_of(item.learning))
+            if not any(says_same(words, other) for other in said):
+                kept.append(item)
+                said.append(words)
+                room -= 1
     return kept
 
 

@@ -86,9 +86,13 @@ def fits(found: Fresh, best_coverage: float) -> bool:
     return found.coverage >= max(MIN_COVERAGE, RELATIVE_COVERAGE * best_coverage) or found.share >= MIN_SHARE
 
 
-def same_words(one: str, other: str) -> bool:
-    """Whether two texts say the same in nearly the same words; a negation makes a difference."""
-    mine, theirs = set(_WORD.findall(one.casefold())), set(_WORD.findall(other.casefold()))
+def words_in(text: str) -> frozenset[str]:
+    """The words of a text as they are, to be compared by :func:`says_same`."""
+    return frozenset(_WORD.findall(text.casefold()))
+
+
+def says_same(mine: frozenset[str], theirs: frozenset[str]) -> bool:
+    """Whether two texts of these words say the same in nearly the same words; a negation makes a difference."""
     if (mine ^ theirs) & _NEGATIONS:
         return False
     return len(mine & theirs) >= _SAME * max(len(mine), len(theirs), 1)

@@ -54,6 +54,9 @@ print(time.process_time() - began)
 """
 
 
+_LETTERS = str.maketrans("0123456789", "bcdfghjklm")
+
+
 def fill(store: Store, jobs: int, prefix: str) -> None:
     """Sessions of as many users, each with one thing to learn."""
     for start in range(0, jobs, 200):
@@ -61,8 +64,9 @@ def fill(store: Store, jobs: int, prefix: str) -> None:
 
 
 def _turn(user: str) -> TurnRecord:
+    name = "Ann" + user.translate(_LETTERS)  # what has digits is not taken for a name
     said = [
-        InteractionRecord("user", f"Hello. My name is Ann{user}. What can you do for me?", int(time.time())),
+        InteractionRecord("user", f"Hello. My name is {name}. What can you do for me?", int(time.time())),
         InteractionRecord("assistant", "Hello! I can look up flights and hotels.", int(time.time())),
     ]
     return TurnRecord(ids.uuid7(), user, "s", "v1", "", time.time_ns() // 1000, said)

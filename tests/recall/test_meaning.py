@@ -14,7 +14,7 @@ import pytest
 from reflexio_middleware import ReflexioClient
 from reflexio_middleware.embedding.wordpiece import WordPiece
 from reflexio_middleware.guard import raise_internal_errors
-from reflexio_middleware.recall.relevance import COSINE, same_words, says_something
+from reflexio_middleware.recall.relevance import COSINE, says_same, says_something, words_in
 from reflexio_store.errors import InvalidInputError, MissingExtraError
 
 TOPICS = {"tea": 0, "beverage": 0, "horse": 1, "stallion": 1}
@@ -180,7 +180,7 @@ def test_the_same_in_nearly_the_same_words_is_shown_once(client: ReflexioClient)
     said = ["Likes green tea in the morning.", "likes green tea in the morning", "Does not like green tea at night."]
     client.add_user_profile([{"user_id": "ann", "content": text} for text in said])
     assert len(client.recall("green tea", user_id="ann").learnings) == 2
-    assert not same_words("Use tabs", "Do not use tabs")
+    assert not says_same(words_in("Use tabs"), words_in("Do not use tabs"))
 
 
 class Broken(Topics):

@@ -148,6 +148,8 @@ def _evidence(
     connection: Connection, kind: Kind, keys: Sequence[tuple[str, str]]
 ) -> dict[tuple[str, str], list[Evidence]]:
     """The evidence of learnings, by user and id, in order."""
+    if not keys:
+        return {}
     users = {user_id for user_id, _ in keys}
     if len(users) == 1:  # the usual case, for which a statement stands ready
         (user,) = users

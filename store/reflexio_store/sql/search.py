@@ -86,7 +86,12 @@ class LearningSearch(Part):
         """Several kinds in one read of one state; see the contract."""
         meaning = None if mode == "fts" else meaning
         by_words = mode != "vector"
-        asked = [made for kind, query in queries.items() if (made := _asked(kind_named(kind), query, meaning, floors))]
+        words = {text: query_words(text or "") for text in {query.query for query in queries.values()}}
+        asked = [
+            made
+            for kind, query in queries.items()
+            if (made := _asked(kind_named(kind), query, words[query.query], meaning, floors))
+        ]
         found = Answers((kind, []) for kind in queries)
         if not asked or (meaning is None and not by_words):
             return found
@@ -166,9 +171,10 @@ class LearningSearch(Part):
         return {(row[kind.owner], str(row[kind.key])): row for row in found}
 
 
-def _asked(kind: Kind, query: LearningQuery, meaning: Meaning | None, floors: Floors | None) -> _Asked | None:
+def _asked(
+    kind: Kind, query: LearningQuery, words: Sequence[str], meaning: Meaning | None, floors: Floors | None
+) -> _Asked | None:
     """What is to be looked for; None where there is nothing, or nobody to look for it for."""
-    words = query_words(query.query or "")
     owner = query.user_id if kind.personal else query.agent_version
     statuses = [None] if query.status_filter is None else list(dict.fromkeys(query.status_filter))
     if not (words or meaning) or not statuses or (kind.personal and not owner):
@@ -177,19 +183,20 @@ def _asked(kind: Kind, query: LearningQuery, meaning: Meaning | None, floors: Fl
     return _Asked(kind, query, owner, Question(words, scopes), min(query.top_k or _TOP, _MOST), floors)
 
 
-def _reaches(floors: Floors, document: Stored, coverage: float, share: float, cosine: float | None) -> bool:
+def _reaches(floors: Floors, has_trigger: bool, coverage: float, share: float, cosine: float | None) -> bool:
     """Whether a document is worth being found."""
-    by_meaning = floors.cosine is not None and cosine is not None and cosine >= floors.cosine
-    by_share = share >= (floors.trigger_share if document.head.strip() else floors.share)
-    return by_meaning or by_share or coverage >= floors.coverage
+    return (
+        coverage >= floors.coverage
+        or share >= (floors.trigger_share if has_trigger else floors.share)
+        or (floors.cosine is not None and cosine is not None and cosine >= floors.cosine)
+    )
 
 
-def _share(document: Stored, matched: Mapping[str, float]) -> float:
+def _share(document: Stored, trigger: Sequence[str], matched: Mapping[str, float]) -> float:
     """The share of its trigger's words that the question names; of all its words, where it has no trigger."""
-    trigger = document.head.split()
-    if trigger:
-        return sum([word in matched for word in trigger]) / len(trigger)
-    return min(1.0, len(matched) / max(document.size, 1))
+    if not trigger:
+        return min(1.0, len(matched) / max(document.size, 1))
+    return sum([word in matched for word in trigger]) / len(trigger) if matched else 0.0
 
 
 def _first(asked: _Asked, match: Matches | None, cosines: Cosines | None) -> list[int]:
@@ -224,8 +231,9 @@ def _ranked(asked: _Asked, match: Matches, cosines: Cosines | None, documents: C
     near = cosines.of([document.row for document in documents]) if cosines else {}
     found = []
     for document, matched in zip(documents, _weights(asked.question.words, match, documents), strict=True):
-        coverage, share, cosine = match.coverage(matched), _share(document, matched), near.get(document.row)
-        if floors is None or _reaches(floors, document, coverage, share, cosine):
+        trigger, cosine = document.head.split(), near.get(document.row)
+        coverage, share = match.coverage(matched), _share(document, trigger, matched)
+        if floors is None or _reaches(floors, bool(trigger), coverage, share, cosine):
             found.append(_Candidate(document, match.bm25(matched, document.size), coverage, share, cosine))
     most = max((item.score for item in found), default=0.0) or 1.0
     return sorted(found, key=lambda item: (-item.score / most - _COSINE_WEIGHT * (item.cosine or 0.0), *item.name))
