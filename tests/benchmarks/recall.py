@@ -126,9 +126,13 @@ def _latencies(client: ReflexioClient, *, large: bool, users: bool) -> None:
         _fill(store, "large", 100_000)
         _timed("100,000 of one user", lambda text: store.search({"profile": _profiles("large", text)}))
     if users:
+        _timed("1,000 profiles, alone", lambda text: store.search({"profile": _profiles("one", text)}))
         for number in range(1000):
             _fill(store, f"u{number}", 1000)
-        _timed("1,000 users x 1,000", lambda text: store.search({"profile": _profiles(f"u{len(text)}", text)}))
+        _timed("  among 1,000 users", lambda text: store.search({"profile": _profiles("one", text)}))
+        chance = random.Random(7)
+        anyone = lambda text: store.search({"profile": _profiles(f"u{chance.randrange(1000)}", text)})  # noqa: E731
+        _timed("  of any of them", anyone)
     print()
 
 
