@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import subprocess
 import sys
 import threading
@@ -13,14 +14,16 @@ from typing import Any
 import psycopg
 import pytest
 
-from reflexio_store.contract import Change, Embeddable, Store
+from reflexio_store.contract import Change, Embeddable, Shared, Store
 from reflexio_store.errors import InvalidInputError, ReflexioError, StoreUnavailableError, StoreURLError
 from reflexio_store.homes import name_of, open_store
 from reflexio_store.models import (
+    AgentPlaybook,
     Evidence,
     GetRequestsRequest,
     LearningQuery,
     SearchInteractionRequest,
+    UserPlaybook,
     UserProfile,
 )
 from reflexio_store.records import InteractionRecord, TurnRecord
@@ -63,6 +66,13 @@ def at_once(*works: Callable[[], object]) -> None:
         thread.join()
     if failed:
         raise failed[0]
+
+
+def _waiting(url: str) -> int:
+    """How many connections of ours wait for a lock."""
+    waiting = "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND application_name = 'reflexio'"
+    with psycopg.connect(url) as watcher:
+        return int(watcher.execute(waiting).fetchall()[0][0])
 
 
 def errors_of(store: Store) -> list[str]:
@@ -358,6 +368,44 @@ class TestTransactionsThatMeet:
         names = [told.request_id for told in turns]
         at_once(lambda: store.delete_requests(names), lambda: other.delete_requests(names[::-1]))
         assert {name: count for name, count in store.counts().items() if count} == {"erasures": 140}
+
+    def test_a_turn_that_is_being_stored_while_its_user_is_deleted_does_not_stay(
+        self, store: Store, other: Store, url: str, turn: MakeTurn
+    ) -> None:
+        """The delete waits for those who began to store before it was noted."""
+        store.add_turns([turn(user_id="bob")])
+        with psycopg.connect(url) as keeper:
+            keeper.execute("SELECT FROM reflexio_session WHERE user_id = 'bob' FOR UPDATE")
+            storing = threading.Thread(target=store.add_turns, args=([turn(), turn(user_id="bob")],))
+            storing.start()
+            wait_until(lambda: _waiting(url) == 1)
+            deleting = threading.Thread(target=other.delete_user, args=("ada",))
+            deleting.start()
+            wait_until(lambda: _waiting(url) == 2 or not deleting.is_alive())
+            keeper.rollback()
+            storing.join()
+            deleting.join()
+        assert store.read_session("ada", "s1") == [] and len(store.read_session("bob", "s1")) == 2
+
+    def test_a_user_is_deleted_beside_others_who_shared_a_rule(
+        self, store: Store, other: Store, url: str, turn: MakeTurn
+    ) -> None:
+        """Whoever holds a version and asks that agreement be looked for in it is not waited for while they wait."""
+        playbooks = [UserPlaybook(user_id=name, agent_version="v1", content="Be brief.") for name in ("ada", "bob")]
+        store.add_learnings(playbooks)
+        voices = frozenset(voice.supporter for voice in store.voices("v1"))
+        rule = AgentPlaybook(agent_version="v1", agent_playbook_id=0, content="Be brief.")
+        assert store.share("v1", [Shared(rule, voices)], least=2, approve=True).added == 1
+        store.put_job("aggregate", "v1", payload={"asked": True})
+        with psycopg.connect(url) as keeper:
+            held = hashlib.blake2b(b"agent version v1", digest_size=16).hexdigest()
+            assert keeper.execute("SELECT FROM reflexio_hold WHERE owner = %s FOR UPDATE", (held,)).rowcount == 1
+            deleting = threading.Thread(target=other.delete_user, args=("ada",))
+            deleting.start()
+            wait_until(lambda: _waiting(url) == 1)
+            keeper.execute("SELECT FROM reflexio_job WHERE kind = 'aggregate' FOR UPDATE NOWAIT")
+            keeper.rollback()
+            deleting.join()
 
     def test_a_user_who_is_deleted_leaves_not_even_a_name(self, store: Store, url: str, turn: MakeTurn) -> None:
         """In any table of ours."""

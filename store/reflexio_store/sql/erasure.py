@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import Final
 
-from sqlalchemy import Connection, delete, exists, select
+from sqlalchemy import Connection, delete, exists, false, or_, select
 
 from reflexio_store.erasing import KEPT_US, digest_of, digests_of, is_erased
 from reflexio_store.records import TurnRecord
@@ -19,7 +19,9 @@ from .part import chunks
 from .tables import ERASED, SESSION
 
 _c = ERASED.c
-_ANY: Final = select(exists().select_from(ERASED))
+_LOOKED: Final = exists(select(_c.digest).where(false()).with_for_update(read=True, key_share=True))
+"""Nothing: no row is locked, only the table is marked as looked into, to the end of the transaction."""
+_ANY: Final = select(or_(exists().select_from(ERASED), _LOOKED))
 
 
 def note_user(connection: Connection, dialect: Dialect, user_id: str, *, now_us: int) -> None:
@@ -39,6 +41,11 @@ def note_requests(
 ) -> None:
     """Note that requests of a user were deleted."""
     _note(connection, dialect, [digest_of("request", user_id, name) for name in request_ids], now_us)
+
+
+def wait_for_storing(connection: Connection, dialect: Dialect) -> None:
+    """Wait until those have ended who began to store turns before a note was committed, and so have not seen it."""
+    dialect.wait_for_users(connection, ERASED)
 
 
 def not_erased(connection: Connection, turns: Sequence[TurnRecord]) -> list[TurnRecord]:

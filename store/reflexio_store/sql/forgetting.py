@@ -18,7 +18,7 @@ from reflexio_store.contract import Receipt
 from .compaction import COMPACT, Compaction
 from .database import retried
 from .dismissals import drop_dismissals
-from .erasure import note_requests, note_sessions, note_user
+from .erasure import note_requests, note_sessions, note_user, wait_for_storing
 from .history import forget_history_of_requests
 from .jobs import forget_in_jobs
 from .kinds import PROFILES, USER_PLAYBOOKS
@@ -103,6 +103,7 @@ class Forgetting(Compaction):
         """Delete everything held on one user, also what was added by hand."""
         self._note_user(user_id)  # first, so that nothing of it is stored meanwhile
         receipt = _sum(self._forget_sessions(SESSION.c.user_id == user_id, "user"), self._forget_the_rest(user_id))
+        self._forget_in_jobs(user_id)
         self._clean_up()
         return receipt
 
@@ -110,6 +111,8 @@ class Forgetting(Compaction):
     def _note_user(self, user_id: str) -> None:
         with self._database.write() as connection:
             note_user(connection, self._database.dialect, user_id, now_us=self._clock())
+        with self._database.write() as connection:
+            wait_for_storing(connection, self._database.dialect)
 
     @retried
     def _forget_the_rest(self, user_id: str) -> Receipt:
@@ -127,7 +130,6 @@ class Forgetting(Compaction):
             drop_dismissals(connection, user_id)
             forget_user(connection, self._database.dialect, user_id)
             forget_history_of_requests(connection, user_id)
-            forget_in_jobs(connection, user_id)
             jobs = connection.execute(delete(JOB).where(JOB.c.user_id == user_id, JOB.c.kind != COMPACT)).rowcount
             receipt = _sum(receipt, Receipt(profiles=profiles, user_playbooks=playbooks, jobs=jobs))
             receipt = _sum(receipt, self._unshare(connection, user_id))
@@ -135,6 +137,12 @@ class Forgetting(Compaction):
             self._database.dialect.forget_hold(connection, user_id)
         self._cache.forget(user_id)
         return receipt
+
+    @retried
+    def _forget_in_jobs(self, user_id: str) -> None:
+        """By itself, for it keeps the jobs of nobody: whoever asks for one of them must not hold what it waits for."""
+        with self._database.write() as connection:
+            forget_in_jobs(connection, user_id)
 
     def _forget_sessions(self, which: ColumnElement[bool], deleted: Deleted) -> Receipt:
         receipt = Receipt()

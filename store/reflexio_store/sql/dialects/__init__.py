@@ -138,6 +138,11 @@ class Dialect(Protocol):
         """Let nothing remain of the hold on someone of whom everything is deleted."""
         ...
 
+    def wait_for_users(self, connection: Connection, table: Table) -> None:
+        """Wait until every transaction has ended that has changed or locked rows of a table so far, or looked for some
+        to lock. Who only reads it is not waited for."""
+        ...
+
     def is_private(self) -> ColumnElement[bool]:
         """Whether a request is not to be shared from, in the words of the index ``ix_reflexio_request_private``."""
         ...

@@ -143,6 +143,11 @@ class PostgresqlDialect:
         """Let nothing remain of the name of someone who is held, and of whom everything is deleted."""
         connection.execute(_FORGET_HOLD, {"owner": _digest(owner)})
 
+    def wait_for_users(self, connection: Connection, table: Table) -> None:
+        """Wait until every transaction has ended that has changed or locked rows of a table so far, or looked for some
+        to lock. Others wait with it; who only reads the table neither waits nor is waited for."""
+        connection.execute(text(f"LOCK TABLE {table.name} IN EXCLUSIVE MODE"))
+
     def is_private(self) -> ColumnElement[bool]:
         """Whether a request is not to be shared from."""
         return literal_column("(reflexio_request.options ->> 'skip_aggregation') = 'true'")

@@ -227,6 +227,9 @@ class SqliteDialect:
     def forget_hold(self, connection: Connection, owner: str) -> None:
         """Nothing, likewise."""
 
+    def wait_for_users(self, connection: Connection, table: Table) -> None:
+        """Nothing, likewise."""
+
     def is_private(self) -> ColumnElement[bool]:
         """Whether a request is not to be shared from."""
         return literal_column("json_extract(reflexio_request.options, '$.skip_aggregation') = 1")
