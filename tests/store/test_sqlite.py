@@ -32,6 +32,7 @@ from reflexio_store.models import (
 from reflexio_store.records import InteractionRecord, TurnRecord
 from reflexio_store.sql.dialects.sqlite_driver import driver as sqlite3
 from reflexio_store.sql.home import SqlStore
+from tests.store.conftest import wait_until
 from tests.store.test_processes import answer, run
 
 MakeTurn = Callable[..., TurnRecord]
@@ -217,6 +218,18 @@ class TestForgettingOnDisk:
             assert store.wait_for_compaction(20)
             assert store.counts()["jobs_ready"] == 1
             assert store.job_states("learn")[0].key == "s1"
+
+    def test_words_that_go_while_others_are_made_away_with_follow_them(self, tmp_path: Path, turn: MakeTurn) -> None:
+        """Nobody has to delete something else before they leave the pages of their index."""
+        with closing(SqlStore(f"sqlite:///{tmp_path / 'home.db'}")) as store:
+            texts = [" ".join(f"word{number}" for number in range(at, at + 40)) for at in range(0, 8000, 40)]
+            store.add_turns([turn(*texts, session_id=f"s{number}") for number in range(20)], learn_after=None)
+            old = UserProfile(user_id="ada", profile_id="p", content="plays the zitherquartz")
+            store.add_learnings([old])
+            store.search_interactions(SearchInteractionRequest(user_id="ada", query="word1"))
+            store.delete_session("s1")
+            store.add_learnings([old.model_copy(update={"content": "plays the flute"})])
+            wait_until(lambda: b"zitherquartz" not in b"".join(map(Path.read_bytes, tmp_path.iterdir())))
 
     def test_a_learning_that_is_deleted_leaves_the_pages_as_well(self, tmp_path: Path) -> None:
         """The history, which keeps what it said before it was reworded, goes with it."""

@@ -98,12 +98,15 @@ class Compaction(Part):
             return _owed(connection)
 
     def _compact_all(self, after: float) -> None:
-        self._hurry.wait(after)
+        """Do what is owed, each time after some seconds, until nothing is: more may have come meanwhile."""
         try:
-            for index in self._owed():
-                while not self._compact_more(index):
-                    self._hurry.wait(_PAUSE)
-            self._database.scrub()
+            while owed := self._owed():
+                self._hurry.wait(after)
+                for index in owed:
+                    while not self._compact_more(index):
+                        self._hurry.wait(_PAUSE)
+                self._database.scrub()
+                after = _GATHER
         except ReflexioError:  # closed, or locked for long: what is owed stays noted
             return
 

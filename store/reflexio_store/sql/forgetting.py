@@ -94,6 +94,8 @@ class Forgetting(Compaction):
 
     def delete_session(self, session_id: str, *, user_id: str | None = None) -> Receipt:
         """Delete a session (of one user where one is given), and the learnings that rested on it alone."""
+        if user_id is not None:
+            self._note_first(user_id, session_id)
         which = and_(SESSION.c.session_id == session_id, _owned_by(SESSION, user_id))
         receipt = self._forget_sessions(which, "session")
         self._clean_up()
@@ -101,18 +103,23 @@ class Forgetting(Compaction):
 
     def delete_user(self, user_id: str) -> Receipt:
         """Delete everything held on one user, also what was added by hand."""
-        self._note_user(user_id)  # first, so that nothing of it is stored meanwhile
+        self._note_first(user_id)
         receipt = _sum(self._forget_sessions(SESSION.c.user_id == user_id, "user"), self._forget_the_rest(user_id))
         self._forget_in_jobs(user_id)
         self._clean_up()
         return receipt
 
     @retried
-    def _note_user(self, user_id: str) -> None:
+    def _note_first(self, user_id: str, session_id: str | None = None) -> None:
+        """Note that a user, or a session of theirs, is about to be deleted: nothing of it is stored from here on."""
+        dialect, now_us = self._database.dialect, self._clock()
         with self._database.write() as connection:
-            note_user(connection, self._database.dialect, user_id, now_us=self._clock())
+            if session_id is None:
+                note_user(connection, dialect, user_id, now_us=now_us)
+            else:
+                note_sessions(connection, dialect, user_id, [session_id], now_us=now_us)
         with self._database.write() as connection:
-            wait_for_storing(connection, self._database.dialect)
+            wait_for_storing(connection, dialect)
 
     @retried
     def _forget_the_rest(self, user_id: str) -> Receipt:

@@ -93,3 +93,10 @@ class TestForgetting:
         assert sessions_of(store) == ["b", "a"]
         store.delete_requests([old.request_id])
         assert sessions_of(store) == ["b"]
+
+
+def test_a_session_is_deleted_before_any_turn_of_it_is_stored(store: Store, turn: MakeTurn) -> None:
+    """What still waits in some spool is refused; the same session of another user is not."""
+    assert store.delete_session("s1", user_id="ada") == Receipt()
+    assert store.add_turns([turn("late")]) == 0
+    assert store.add_turns([turn("late", session_id="s2"), turn("hello", user_id="ben")]) == 2
