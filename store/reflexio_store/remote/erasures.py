@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import threading
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Final
 
@@ -58,17 +58,15 @@ class Erasures:
                 f"{self._file} cannot be written ({error}), where it is noted what was deleted; nothing was deleted"
             ) from error
 
-    def spared(self, turns: Sequence[TurnRecord]) -> list[TurnRecord]:
-        """The turns of which nothing was deleted since they were said.
+    def spares(self, turn: TurnRecord) -> bool:
+        """Whether nothing that a turn is part of was deleted since it was said.
 
         Raises:
             StoreUnavailableError: The file cannot be read.
         """
         with self._lock:
             self._catch_up()
-            if not self._erased:
-                return list(turns)
-            return [turn for turn in turns if not is_erased(turn, digests_of(turn), self._erased)]
+            return not (self._erased and is_erased(turn, digests_of(turn), self._erased))
 
     def _catch_up(self) -> None:
         """Read what other processes noted."""

@@ -39,6 +39,7 @@ class _Batch:
     """What has become of one batch so far: ids of turns that it made new, and errors."""
 
     learn: bool
+    wanted: Callable[[TurnRecord], bool] | None
     new: list[tuple[str, str]] = field(default_factory=list)
     away: list[StoreUnavailableError] = field(default_factory=list)
     refused: list[ReflexioError] = field(default_factory=list)
@@ -65,14 +66,21 @@ class Publisher:
         self._stored = 0
         self._refusals: dict[str, tuple[int, int]] = {}
 
-    def publish(self, turns: Sequence[TurnRecord], *, learn: bool) -> int:
+    def publish(
+        self, turns: Sequence[TurnRecord], *, learn: bool, wanted: Callable[[TurnRecord], bool] | None = None
+    ) -> int:
         """Publish turns, older ones first, and return how many were new.
+
+        Args:
+            turns: What is sent; a batch may take long.
+            learn: Whether the server may learn from them.
+            wanted: Asked of each turn just before it is sent; None: all are.
 
         Raises:
             StoreUnavailableError: Not all could be delivered now. Give all of them again: none is stored twice.
             InvalidInputError: One was refused for good; all others were delivered.
         """
-        batch = _Batch(learn)
+        batch = _Batch(learn, wanted)
         self._each(lambda lane: self._deliver(lane, batch), self._in_lanes(turns))
         if batch.away or batch.refused:
             with self._lock:
@@ -106,7 +114,7 @@ class Publisher:
             if batch.away:
                 return
             try:
-                if self._once(turn, batch.learn):
+                if (batch.wanted is None or batch.wanted(turn)) and self._once(turn, batch.learn):
                     batch.new.append((turn.user_id, turn.request_id))
             except StoreUnavailableError as error:
                 batch.away.append(error)

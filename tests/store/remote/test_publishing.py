@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
+from pathlib import Path
 
 import pytest
 from hypothesis import given, settings
@@ -16,9 +18,11 @@ from reflexio_store.homes import open_store
 from reflexio_store.models import GetRequestsRequest
 from reflexio_store.records import TurnRecord
 from reflexio_store.remote.circuit import Circuit
+from reflexio_store.remote.home import RemoteStore
 from reflexio_store.remote.http import Http
 from reflexio_store.remote.publish import Publisher
 from tests.reflexio_server import Fault, ReflexioServer
+from tests.store.conftest import wait_until
 
 MakeTurn = Callable[..., TurnRecord]
 UNCLEAR = [Fault("break before"), Fault("break after"), Fault("status before"), Fault("status after"),
@@ -201,3 +205,21 @@ def test_whatever_goes_wrong_each_acknowledged_turn_arrives_exactly_once(
                 time.sleep(error.retry_after or 0)
         assert sorted(server.stored()) == sorted(item.request_id for item in turns)
         assert new == len(turns)
+
+
+def test_what_is_deleted_while_a_batch_is_being_sent_is_not_sent_any_more(
+    server: ReflexioServer, tmp_path: Path, turn: MakeTurn
+) -> None:
+    """Also where another process deletes it."""
+    server.faults.script(Fault("slow", seconds=0.5))
+    with (
+        closing(RemoteStore(f"{server.url}?connections=1", folder=tmp_path)) as sender,
+        closing(RemoteStore(server.url, folder=tmp_path)) as other,
+        ThreadPoolExecutor(1) as pool,
+    ):
+        turns = [turn(), turn(), turn(), turn(user_id="ben")]
+        sent = pool.submit(sender.add_turns, turns)
+        wait_until(lambda: bool(server.stored()))
+        assert other.delete_user("ada").requests == 1
+        assert sent.result(10) == 2
+    assert server.stored() == [turns[3].request_id]
