@@ -164,7 +164,7 @@ def keep_vectors(
         documents = connection.execute(named).all()
         if documents:
             _replace(connection, model, {(owner, kind, row): vectors[row] for owner, kind, row in documents})
-        for owner, kind in {(owner, kind) for owner, kind, _ in documents}:
+        for owner, kind in sorted({(owner, kind) for owner, kind, _ in documents}):
             _note(connection, dialect, owner, kind)
         kept += sum(vectors[row] is not None for _, _, row in documents)
     return kept

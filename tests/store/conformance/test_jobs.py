@@ -171,13 +171,15 @@ class TestJobs:
         assert again is not None and again.attempts == 1
 
     def test_a_running_job_tells_how_far_it_is(self, store: Store) -> None:
-        """With its lease; the result so far stays when it fails."""
+        """With its lease; the result at its end takes the place of that so far."""
         store.put_job("tidy", "k")
         job = store.claim_job("tidy", lease_seconds=60)
         assert job is not None and store.extend_job(job, lease_seconds=60, result={"done": 1})
         assert store.extend_job(job, lease_seconds=60)
         [state] = store.job_states("tidy")
         assert (state.state, state.result) == ("running", {"done": 1})
+        assert store.finish_job(job, {})
+        assert store.job_states("tidy")[0].result == {}
 
     def test_the_backlog_counts_what_is_open(self, store: Store) -> None:
         """Not what is done."""
