@@ -90,10 +90,10 @@ def busy(pool: ThreadPoolExecutor) -> Iterator[None]:
         free.set()
 
 
-async def queued(pool: ThreadPoolExecutor) -> None:
-    """Return when something stands in the queue of a pool."""
-    while not pool._work_queue.qsize():
-        await asyncio.sleep(0)
+async def queued(pool: ThreadPoolExecutor, number: int = 1) -> None:
+    """Return when so many calls stand in the queue of a pool."""
+    while pool._work_queue.qsize() < number:
+        await asyncio.sleep(0)  # noqa: ASYNC110 - threads tell no loop
 
 
 async def test_a_client_that_closes_does_not_cancel_the_tasks_that_recall() -> None:
@@ -105,10 +105,9 @@ async def test_a_client_that_closes_does_not_cancel_the_tasks_that_recall() -> N
         agent = asyncio.create_task(client.recall_async("Any peanuts in it?", user_id="ann", timeout=60))
         await queued(pool)
         other = asyncio.create_task(client.recall_async("Any nuts in it?", user_id="ann", timeout=60))
-        await asyncio.sleep(0)
+        await queued(pool, 2)
         thread = ThreadPoolExecutor(1).submit(client.recall, "Any fish in it?", user_id="ann", timeout=60)
-        while pool._work_queue.qsize() < 3:
-            await asyncio.sleep(0)
+        await queued(pool, 3)
         other.cancel()
         client.close()
         assert (await agent).reason == "closed"
