@@ -7,13 +7,14 @@ import contextvars
 import dataclasses
 import functools
 from collections.abc import Sequence
-from concurrent.futures import Future
+from concurrent.futures import CancelledError, Future
 from concurrent.futures import TimeoutError as Late
 from dataclasses import dataclass, replace
 from typing import Any, Final
 
 from reflexio_middleware.capture.messages import strip_injected
 from reflexio_middleware.capture.turn import current_turn
+from reflexio_middleware.client.awaiting import given_up
 from reflexio_middleware.client.core import Core
 from reflexio_middleware.guard import count, guard, warn
 from reflexio_middleware.recall.choose import Recall, choose
@@ -121,6 +122,8 @@ class RecallApi(Core):
                     found = self._deadline.in_time(question.conversation, future.result(question.seconds))
                 except Late:
                     found = self._late(question, future)
+                except CancelledError:  # the client was closed
+                    found = Recall(reason="closed")
             return _noted(replace(found, experiment=experiment))
         return Recall(reason="error")
 
@@ -154,6 +157,10 @@ class RecallApi(Core):
                     found = self._deadline.in_time(question.conversation, answer)
                 except TimeoutError:
                     found = self._late(question, future)
+                except asyncio.CancelledError:
+                    if not given_up(future):
+                        raise
+                    found = Recall(reason="closed")
             return _noted(replace(found, experiment=experiment))
         return Recall(reason="error")
 

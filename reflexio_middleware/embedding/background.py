@@ -176,7 +176,8 @@ class BackgroundEmbedding:
         try:
             batch = embed_batch(self._embedder, list(lacking.values()))
             kept = store.put_vectors(name, {numbers[place]: vector for place, vector in batch.vectors.items()})
-            store.set_aside(name, [numbers[place] for place in batch.refused])
+            if batch.refused:
+                store.set_aside(name, [numbers[place] for place in batch.refused])
         except Exception as error:  # noqa: BLE001 - an embedder may raise anything, and is tried again
             self._failures += 1
             self._note(error)

@@ -25,8 +25,8 @@ class Batch:
 def embed_batch(embedder: Embedder, texts: Sequence[str]) -> Batch:
     """A vector for each text, but for those that the embedder refuses alone while it answers for others.
 
-    Texts go in one call. Where that fails, and the embedder still answers for a harmless word, halves are tried, and
-    halves of these that fail.
+    Texts go in one call. Where that fails, and the embedder answers for a harmless word, halves are tried, and halves
+    of these that fail; it must still answer then, or it broke meanwhile, and what it refused says nothing of the texts.
 
     Raises:
         Exception: What the embedder raised, where the reason is no text.
@@ -38,6 +38,8 @@ def embed_batch(embedder: Embedder, texts: Sequence[str]) -> Batch:
         if status_of(error) in _NOT_THE_TEXT or not _answers(embedder):
             raise
         _divide(embedder, texts, range(len(texts)), done)
+        if done.refused and not _answers(embedder):
+            raise
     return done
 
 

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 from reflexio_middleware.guard import count
-from reflexio_middleware.learning.sharing import Personal, Said, alike, may_be_shared, said_of, words_of
+from reflexio_middleware.learning.sharing import Personal, Said, alike, may_be_shared, names_in, said_of, words_of
 from reflexio_middleware.learning.vocabulary import everyday
 from reflexio_store.agreement import trigger_parts
 from reflexio_store.contract import Job, Shared, Store, Supporter, Voice
@@ -166,7 +166,7 @@ class _Agreement:
     def _may_stay(self, playbook: AgentPlaybook, cluster: Cluster) -> bool:
         """Whether its words are still shared by enough users, or it is rejected and so shown to nobody."""
         rejected = playbook.playbook_status == PlaybookStatus.REJECTED
-        return rejected or self._is_safe(f"{playbook.content} {playbook.trigger or ''}", cluster, everyday())
+        return rejected or self._is_safe([playbook.content, *trigger_parts(playbook.trigger)], cluster, everyday())
 
     def _worded(self, cluster: Cluster) -> AgentPlaybook | None:
         """An agent playbook in the words of a user's, without the parts of its trigger that are that user's own: in
@@ -180,25 +180,27 @@ class _Agreement:
         return None
 
     def _said_by(self, playbook: UserPlaybook, cluster: Cluster, spared: frozenset[str]) -> AgentPlaybook | None:
-        if not self._is_safe(playbook.content, cluster, spared):
+        if not self._is_safe([playbook.content], cluster, spared):
             return None
         parts = trigger_parts(playbook.trigger)
-        shared = [part for part in parts if self._is_safe(f"{playbook.content} {part}", cluster, spared)]
+        shared = [part for part in parts if self._is_safe([playbook.content, part], cluster, spared)]
         standing = STANDING in playbook.tags
         if standing and len(shared) < len(parts):
             return None
         return AgentPlaybook(
-            playbook_name=playbook.playbook_name,
+            playbook_name=playbook.playbook_name if cluster.named(playbook.playbook_name) >= self.least else "",
             content=playbook.content,
             trigger=" / ".join(shared) or None,
             rationale="Several users asked for it.",
             tags=[STANDING] if standing else [],
         )
 
-    def _is_safe(self, text: str, cluster: Cluster, spared: frozenset[str]) -> bool:
-        """Whether enough users have said all words of it but the ``spared``, and none is a part of who they are."""
-        users = cluster.users_saying(words_of(text) - spared)
-        return len(users) >= self.least and not self.personal.is_in(text, cluster.users)
+    def _is_safe(self, texts: Sequence[str], cluster: Cluster, spared: frozenset[str]) -> bool:
+        """Whether enough users have said all names in them, and all words but the ``spared``, and none is a part of who
+        they are."""
+        words = frozenset[str]().union(*((words_of(text) - spared) | names_in(text) for text in texts))
+        users = cluster.users_saying(words)
+        return len(users) >= self.least and not self.personal.is_in(" ".join(texts), cluster.users)
 
 
 @dataclass
@@ -217,6 +219,10 @@ class Cluster:
     def users_saying(self, words: frozenset[str]) -> frozenset[str]:
         """Those of its users whose rule holds all of some words."""
         return frozenset(voice.playbook.user_id for voice in self.voices if words <= said_of(voice.playbook).words)
+
+    def named(self, name: str) -> int:
+        """How many of its users have their rule under a name."""
+        return len({voice.playbook.user_id for voice in self.voices if voice.playbook.playbook_name == name})
 
     def wordings(self) -> list[Voice]:
         """One playbook for each wording, the commonest first, of equally common ones the shortest."""

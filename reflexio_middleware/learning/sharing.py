@@ -9,7 +9,7 @@ from functools import lru_cache
 from typing import Final
 
 from reflexio_middleware.learning.grammar import load_grammar
-from reflexio_middleware.learning.vocabulary import opposed
+from reflexio_middleware.learning.vocabulary import forms, opposed
 from reflexio_store.agreement import polar_parts, stems, trigger_parts
 from reflexio_store.contract import Agreements
 from reflexio_store.models import STANDING, AgentPlaybook, UserPlaybook
@@ -25,7 +25,8 @@ _COUNTED: Final = stems(
     "zero one two three four five six seven eight nine ten eleven twelve twenty thirty hundred thousand half double"
     " twice monday tuesday wednesday thursday friday saturday sunday"
 )
-_NAME: Final = re.compile(r"(?<=[\w,;] )[^\W\d_a-zß-öø-ÿ][\w'\u2019-]*")
+_NAME: Final = re.compile(r"(?<!^)(?<![.!?]\s)(?<!\w)(?!I\b)[^\W\d_a-zß-öø-ÿ][\w'\u2019-]*")
+"""A word with a capital, but for the first of a sentence."""
 _OWN: Final = re.compile(
     r"[\w.+-]+@[\w-]+\.[\w.]+|\d[\d\s./-]{5,}\d|\b[0-9a-f]{8}-[0-9a-f]{4}\b|\[redacted", re.IGNORECASE
 )
@@ -48,7 +49,8 @@ _GENERIC: Final = stems(
 @dataclass(frozen=True, slots=True)
 class Said:
     """A rule taken apart: stems that it affirms and denies, what must be exact, the stems of each part of its trigger,
-    and ``words``, all stems in it. ``content`` and ``trigger`` are its texts, for those who compare meanings."""
+    and ``words``, all stems and names in it. ``content`` and ``trigger`` are its texts, for those who compare meanings.
+    """
 
     affirms: frozenset[str]
     denies: frozenset[str]
@@ -68,7 +70,7 @@ class Said:
     def comparable(self, other: Said) -> bool:
         """Whether polarity, numbers and names are the same, so that the rest of the words may differ."""
         same = bool(self.denies) == bool(other.denies) and self.exact == other.exact and self.standing == other.standing
-        named = self.names <= other.stems and other.names <= self.stems
+        named = self.names <= forms(other.content) and other.names <= forms(self.content)
         return same and named and not opposed(self.content, other.content)
 
 
@@ -89,10 +91,10 @@ def _said(content: str, trigger: str, standing: bool) -> Said:
         affirms=frozenset(affirms),
         denies=frozenset(denies),
         exact=frozenset(exact),
-        names=stems(" ".join(_NAME.findall(content))),
+        names=names_in(content),
         situations=tuple(words_of(part) for part in trigger_parts(trigger)),
         standing=standing,
-        words=both | words_of(trigger),
+        words=both.union(words_of(trigger), *map(names_in, [content, *trigger_parts(trigger)])),
         content=content,
         trigger=trigger,
     )
@@ -101,6 +103,12 @@ def _said(content: str, trigger: str, standing: bool) -> Said:
 def words_of(text: str) -> frozenset[str]:
     """All stems of a text, whether it affirms or denies them."""
     return frozenset(stem for part, _ in polar_parts(text) for stem in stems(part))
+
+
+def names_in(text: str) -> frozenset[str]:
+    """The stems of words that may be names; one that has none, for it is a word of nearly every text, as it is: Will
+    is somebody."""
+    return frozenset(form for word in _NAME.findall(text) for form in forms(word))
 
 
 def alike(one: Said, other: Said) -> bool:
@@ -166,7 +174,7 @@ class Personal:
         if _OWN.search(text):
             return True
         self._learn(users)
-        words = stems(text)
+        words = stems(text) | names_in(text)
         return any(words & self._known[user] or _names(user, text) for user in users)
 
     def _learn(self, users: Collection[str]) -> None:
@@ -176,7 +184,7 @@ class Personal:
         for user in new:
             named = {stem for stem in stems(user) if len(stem) > (3 if stem.isdigit() else 2)}
             identity = " ".join(map(_identity, told.get(user, ())))
-            self._known[user] = (stems(identity) | named) - _GENERIC
+            self._known[user] = (stems(identity) | names_in(identity) | named) - _GENERIC
 
 
 def _names(user_id: str, text: str) -> bool:

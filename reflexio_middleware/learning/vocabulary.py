@@ -25,7 +25,7 @@ def everyday() -> frozenset[str]:
 
 def opposed(one: str, other: str) -> bool:
     """Whether one text has a word whose opposite is in the other ("first" and "last")."""
-    mine, theirs = _forms(one), _forms(other)
+    mine, theirs = forms(one), forms(other)
     return any(
         (mine & this and theirs & that and not (mine & that or theirs & this))
         or (mine & that and theirs & this and not (mine & this or theirs & that))
@@ -35,11 +35,11 @@ def opposed(one: str, other: str) -> bool:
 
 @cache
 def _opposites() -> tuple[tuple[frozenset[str], frozenset[str]], ...]:
-    return tuple((_forms(this), _forms(that)) for this, that in _read()["opposites"])
+    return tuple((forms(this), forms(that)) for this, that in _read()["opposites"])
 
 
 @lru_cache(maxsize=50_000)
-def _forms(text: str) -> frozenset[str]:
+def forms(text: str) -> frozenset[str]:
     """The words of a text by their stems; those that stand in nearly every text ("on", "more") as they are."""
     words = _WORD.findall(text.casefold())
     return frozenset(form for word in words for form in (stems(word) or {word}))

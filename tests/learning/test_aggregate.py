@@ -83,6 +83,7 @@ def test_like_words_agree_and_the_commonest_wording_stands(client: reflexio.Refl
         ("Do more research before answering.", "Do less research before answering."),
         ("Allow refunds on sale items.", "Refuse refunds on sale items."),
         ("Greet customers by first name.", "Greet customers by last name."),
+        ("Sign every letter as Will.", "Sign every letter as An."),
     ],
 )
 def test_different_rules_never_support_each_other(
@@ -126,6 +127,29 @@ def test_what_is_anybodys_own_is_never_shared(client: reflexio.ReflexioClient, s
         say("ann", "ben", "cleo", content=f"Always mention {word} in the first line.", trigger="a letter")
         assert shared(client) == [], word
         client.delete_all_user_playbooks()
+
+
+def test_a_name_that_is_a_word_of_every_text_is_somebodys_own(client: reflexio.ReflexioClient, say: Say) -> None:
+    """No stem tells of it: its capital does."""
+    say("ann", content="Be formal.", trigger="a letter to Will")
+    say("ben", content="Be very formal.", trigger="a letter to friends")
+    assert "Will" not in str(shared(client))
+
+
+def test_the_name_of_a_playbook_is_shared_where_enough_users_gave_it(client: reflexio.ReflexioClient) -> None:
+    """Otherwise it is left out: somebody wrote it for themselves."""
+    for user, own in (("ann", "of Annabel Quist"), ("ben", "of Ben")):
+        rules = {"style": RULE, own: "Name the sources of every claim."}
+        client.add_user_playbook(
+            [
+                UserPlaybook(user_id=user, agent_version="v1", playbook_name=name, content=content)
+                for name, content in rules.items()
+            ]
+        )
+    assert {item.content: item.playbook_name for item in shared(client)} == {
+        RULE: "style",
+        "Name the sources of every claim.": "",
+    }
 
 
 def test_a_trigger_keeps_only_the_parts_that_are_shared(client: reflexio.ReflexioClient, say: Say) -> None:

@@ -136,6 +136,15 @@ def test_words_that_only_one_user_used_are_everyday_ones(open_client: Open) -> N
         assert [item.content for item in shared(client)] == [SHORT]
 
 
+@pytest.mark.parametrize("situation", ["a refund at Target", "a refund (Target)", 'a refund, "Target" says'])
+def test_a_name_is_no_everyday_word_even_if_it_is_spelled_like_one(open_client: Open, situation: str) -> None:
+    """An employer, a place or a person that only one user named stays theirs."""
+    with open_client() as client:
+        say(client, "ann", SHORT, situation)
+        say(client, "ben", BRIEF, MONEY)
+        assert "Target" not in str(shared(client))
+
+
 def test_vectors_that_are_there_are_not_made_again(open_client: Open, themes: Themes) -> None:
     """Neither those of the home nor those of an earlier run."""
     with open_client() as client:

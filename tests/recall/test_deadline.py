@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
-from concurrent.futures import Future
+import asyncio
+import threading
+from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
 from pathlib import Path
 
-from reflexio_middleware import ReflexioClient
+import pytest
+
+from reflexio_middleware import AsyncReflexioClient, ReflexioClient
 from reflexio_middleware.guard import raise_internal_errors
 from reflexio_middleware.recall.choose import Recall
 from reflexio_middleware.recall.deadline import FAILURES, Deadline
+from reflexio_store.errors import StoreUnavailableError
 from reflexio_store.models import UserProfile
 
 FOUND = Recall("block", (UserProfile(user_id="ann", content="x"),))
@@ -69,3 +76,54 @@ def test_a_store_that_is_gone_stops_being_asked_and_the_agent_goes_on(tmp_path: 
         client.store.close()
         reasons = [client.recall("Any peanuts in it?", user_id="ann", timeout=5).reason for _ in range(FAILURES + 1)]
     assert reasons == ["error"] * FAILURES + ["circuit open"]
+
+
+@contextmanager
+def busy(pool: ThreadPoolExecutor) -> Iterator[None]:
+    """All threads of a pool are taken, so that whatever comes next stands in its queue."""
+    free = threading.Event()
+    for _ in range(pool._max_workers):
+        pool.submit(free.wait)
+    try:
+        yield
+    finally:
+        free.set()
+
+
+async def queued(pool: ThreadPoolExecutor, number: int = 1) -> None:
+    """Return when so many calls stand in the queue of a pool."""
+    while pool._work_queue.qsize() < number:
+        await asyncio.sleep(0)  # noqa: ASYNC110 - threads tell no loop
+
+
+async def test_a_client_that_closes_does_not_cancel_the_tasks_that_recall() -> None:
+    """They go on without; a cancelled task is cancelled, whoever else closes."""
+    client = ReflexioClient("sqlite://", learning="off")
+    client.recall("Any peanuts in it?", user_id="ann")
+    pool = client._recall_threads()
+    with busy(pool):
+        agent = asyncio.create_task(client.recall_async("Any peanuts in it?", user_id="ann", timeout=60))
+        await queued(pool)
+        other = asyncio.create_task(client.recall_async("Any nuts in it?", user_id="ann", timeout=60))
+        await queued(pool, 2)
+        thread = ThreadPoolExecutor(1).submit(client.recall, "Any fish in it?", user_id="ann", timeout=60)
+        await queued(pool, 3)
+        other.cancel()
+        client.close()
+        assert (await agent).reason == "closed"
+        assert thread.result(5).reason == "closed"
+        with pytest.raises(asyncio.CancelledError):
+            await other
+
+
+async def test_a_call_that_a_closing_client_does_not_begin_is_an_error_and_no_cancellation() -> None:
+    """Its task would end without a word otherwise."""
+    client = AsyncReflexioClient(client=ReflexioClient("sqlite://", learning="off"))
+    await client.get_profiles(user_id="ann")
+    pool = client.sync._call_threads()
+    with busy(pool):
+        call = asyncio.create_task(client.get_profiles(user_id="ann"))
+        await queued(pool)
+        client.sync.close()
+        with pytest.raises(StoreUnavailableError, match="closed"):
+            await call

@@ -243,8 +243,26 @@ def test_among_many_the_refused_one_is_found_with_few_requests(
     with raise_internal_errors(enabled=False), make() as client:
         client.add_user_profile([{"user_id": "ann", "content": f"Keeps item number {n}."} for n in range(32)])
         client.flush()
-        assert len(server.embedded) <= 2 + 2 * 5
+        assert len(server.embedded) <= 2 + 2 * 5 + 1
         assert len(client.search("item", user_id="ann", search_mode="vector", top_k=100).profiles) == 31
+
+
+def test_an_endpoint_that_breaks_while_parts_are_tried_sets_nothing_aside(
+    server: ScriptedModelServer, make: Callable[..., ReflexioClient]
+) -> None:
+    """What it did not answer is no refusal of a text."""
+
+    def answer(body: dict[str, Any]) -> Broken:
+        broken = len(server.embedded) > 2 or any("horses" in text for text in body["input"])
+        return ScriptedError(500, "internal error") if broken else ""
+
+    server.embeddings = answer
+    with raise_internal_errors(enabled=False), make() as client:
+        before = client.stats().get("texts_refused", 0)
+        add_facts(client)
+        assert client.stats().get("texts_refused", 0) == before
+        server.embeddings = ""
+        until(lambda: client.flush() and client.search("horses", user_id="ann", search_mode="vector").profiles)
 
 
 def test_an_endpoint_that_refuses_everything_sets_nothing_aside(
