@@ -136,7 +136,10 @@ class Requests(Protocol):
         ...
 
     def delete_session(self, session_id: str, *, user_id: str | None = None) -> Receipt:
-        """Delete a session (of one user where one is given), and the learnings that rested on it alone."""
+        """Delete a session (of one user where one is given), and the learnings that rested on it alone.
+
+        With ``user_id`` what still waits in some spool is refused even where nothing of the session is stored yet.
+        """
         ...
 
     def delete_user(self, user_id: str) -> Receipt:

@@ -296,7 +296,7 @@ def _without_the_gone(connection: Connection, held: ColumnElement[bool], values:
     The job is held from here on: a delete that is not seen yet cleans it afterwards.
     """
     before = connection.execute(select(_c.result).where(held).with_for_update()).scalar()
-    result = values["result"] if "result" in values else before or {}
+    result = values.get("result", before or {})
     done = (name for key in _NAMING for name in result.get(key, ()))
     strangers = gone(connection, [result.get(_CURRENT) or "", *done])
     if "last_error" in values and _CURRENT in result and (result[_CURRENT] is None or result[_CURRENT] in strangers):
