@@ -92,8 +92,8 @@ def busy(pool: ThreadPoolExecutor) -> Iterator[None]:
 
 async def queued(pool: ThreadPoolExecutor, number: int = 1) -> None:
     """Return when so many calls stand in the queue of a pool."""
-    while pool._work_queue.qsize() < number:
-        await asyncio.sleep(0)  # noqa: ASYNC110 - threads tell no loop
+    while pool._work_queue.qsize() < number:  # noqa: ASYNC110 - threads tell no loop
+        await asyncio.sleep(0)
 
 
 async def test_a_client_that_closes_does_not_cancel_the_tasks_that_recall() -> None:
