@@ -52,14 +52,14 @@ class LearningsCore(Core):
         given = {name: value for name, value in fields.items() if value is not None}
         if not given:
             raise InvalidInputError("The call was refused", [("fields", f"name one of {', '.join(fields)}")])
-        done = self.store.update_learning(kind, learning_id, given, user_id=user_id)
+        done = self._settled().update_learning(kind, learning_id, given, user_id=user_id)
         told = "Updated" if done else f"No {kind.replace('_', ' ')} {learning_id!r}; nothing was changed"
         return UpdateResponse(success=done, msg=told)
 
     def _deleted(
         self, kind: LearningKind, ids: Sequence[str] | None, *, user_id: str | None = None
     ) -> BulkDeleteResponse:
-        gone = self.store.delete_learnings(kind, ids, user_id=user_id)
+        gone = self._settled().delete_learnings(kind, ids, user_id=user_id)
         found = gone > 0 or not ids
         told = f"Deleted {gone}" if found else f"No such {kind.replace('_', ' ')}; nothing was changed"
         return BulkDeleteResponse(success=found, deleted_count=gone, message=told)

@@ -52,6 +52,7 @@ class _Question:
     token_budget: int
     turns: int
     hold: bool
+    forgotten: int
     seconds: float
 
     @property
@@ -267,6 +268,7 @@ class RecallApi(Core):
             token_budget=settings.recall_tokens if token_budget is None else token_budget,
             turns=0 if hold and session else settings.recall_turns if turns is None else turns,
             hold=hold and bool(session),
+            forgotten=self._deadline.forgotten,
             seconds=self._limit(timeout),
         )
         return question, self.experiment_of(user)
@@ -283,6 +285,11 @@ class RecallApi(Core):
             count("recalls_skipped")
             return Recall(reason="circuit open")
         return None
+
+    def _settled(self) -> Store:
+        """As everywhere; but whoever asks the store may be about to delete what a late recall rests on."""
+        self._deadline.forget()
+        return super()._settled()
 
     def _asked(self, question: _Question) -> Future[Recall]:
         """The recall, under way."""
@@ -331,7 +338,7 @@ class RecallApi(Core):
         count("recalls_late")
         warn("recall-late", "reflexio: a recall was too late; the agent goes on without (see the setting "
              "recall_timeout)")  # fmt: skip
-        return self._deadline.late(question.conversation, future)
+        return self._deadline.late(question.conversation, future, question.forgotten)
 
     def after_fork(self, *, child: bool) -> None:
         """A child begins anew: a thread that it has not may have held a lock."""

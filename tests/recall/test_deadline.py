@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
@@ -56,6 +56,39 @@ def test_a_late_recall_that_fails_is_nothing() -> None:
     deadline.late("ann", slow)
     slow.set_exception(RuntimeError("broken"))
     assert deadline.late("ann", running()).reason == "timeout"
+
+
+def test_what_was_forgotten_serves_no_turn() -> None:
+    """Neither what was kept already, nor what is still under way and may have been read before."""
+    deadline = Deadline()
+    kept, under_way = running(), running()
+    deadline.late("ann", kept, deadline.forgotten)
+    kept.set_result(FOUND)
+    deadline.late("bob", under_way, deadline.forgotten)
+    deadline.forget()
+    under_way.set_result(FOUND)
+    assert deadline.late("ann", running()).reason == "timeout"
+    assert deadline.late("bob", running()).reason == "timeout"
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda client: client.clear_user_data("ann"),
+        lambda client: client.opt_out("ann"),
+        lambda client: client.delete_session(session_id="s"),
+        lambda client: client.delete_profile("ann", "p1"),
+        lambda client: client.update_user_profile("ann", "p1", content="y"),
+    ],
+)
+def test_a_late_recall_is_forgotten_with_what_it_rests_on(change: Callable[[ReflexioClient], object]) -> None:
+    """Whatever comes afterwards was asked for anew."""
+    with ReflexioClient("sqlite://", learning="off") as client:
+        slow = running()
+        client._deadline.late("ann", slow, client._deadline.forgotten)
+        slow.set_result(FOUND)
+        change(client)
+        assert client._deadline.late("ann", running()).reason == "timeout"
 
 
 def test_after_failures_in_a_row_nothing_is_asked() -> None:

@@ -180,8 +180,10 @@ def _scores(
         for other, weight in around:
             for word in wanted[other]:
                 matched[word] += weight
-        for word in days.get(document.key, frozenset()) & match.weights.keys():
-            matched[word] += _DAY
+        day = days.get(document.key, frozenset())
+        for word in match.weights if day else ():  # in their order, so that sums are the same everywhere
+            if word in day:
+                matched[word] += _DAY
         size = _DAY_SIZE + sum([other.size for other in said[max(0, at - 1) : at + 2]])
         named = any(word in match.weights for word in manners[at])
         yield _Scored(
