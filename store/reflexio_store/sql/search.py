@@ -24,7 +24,7 @@ from .vectors import Cosines, VectorCache
 from .words import query_words
 
 _TOP, _MOST = 10, 100
-_LEAST: Final = 30  # candidates that are looked at, beside two for each that is asked for
+_LEAST: Final = 10  # candidates that are looked at, beside two for each that is asked for
 _PORTION: Final = 500  # candidates that are looked at together where there are many
 _FURTHER: Final = 10_000  # candidates that are looked at where filters leave too few of the first
 _HEAD_WEIGHT, _BODY_WEIGHT = 2.0, 1.0
