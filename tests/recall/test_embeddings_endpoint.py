@@ -247,6 +247,16 @@ def test_among_many_the_refused_one_is_found_with_few_requests(
         assert len(client.search("item", user_id="ann", search_mode="vector", top_k=100).profiles) == 31
 
 
+def nothing_is_set_aside(server: ScriptedModelServer, make: Callable[..., ReflexioClient]) -> None:
+    """While the endpoint answers as it does; and once it is mended, all is embedded."""
+    with raise_internal_errors(enabled=False), make() as client:
+        before = client.stats().get("texts_refused", 0)
+        add_facts(client)
+        assert client.stats().get("texts_refused", 0) == before
+        server.embeddings = ""
+        until(lambda: client.flush() and client.search("horses", user_id="ann", search_mode="vector").profiles)
+
+
 def test_an_endpoint_that_breaks_while_parts_are_tried_sets_nothing_aside(
     server: ScriptedModelServer, make: Callable[..., ReflexioClient]
 ) -> None:
@@ -257,12 +267,7 @@ def test_an_endpoint_that_breaks_while_parts_are_tried_sets_nothing_aside(
         return ScriptedError(500, "internal error") if broken else ""
 
     server.embeddings = answer
-    with raise_internal_errors(enabled=False), make() as client:
-        before = client.stats().get("texts_refused", 0)
-        add_facts(client)
-        assert client.stats().get("texts_refused", 0) == before
-        server.embeddings = ""
-        until(lambda: client.flush() and client.search("horses", user_id="ann", search_mode="vector").profiles)
+    nothing_is_set_aside(server, make)
 
 
 def test_an_endpoint_that_refuses_everything_sets_nothing_aside(
@@ -270,12 +275,7 @@ def test_an_endpoint_that_refuses_everything_sets_nothing_aside(
 ) -> None:
     """Such as a wrong model: the texts wait until it is mended."""
     server.embeddings = ScriptedError(400, "no such model")
-    with raise_internal_errors(enabled=False), make() as client:
-        before = client.stats().get("texts_refused", 0)
-        add_facts(client)
-        assert client.stats().get("texts_refused", 0) == before
-        server.embeddings = ""
-        until(lambda: client.flush() and client.search("horses", user_id="ann", search_mode="vector").profiles)
+    nothing_is_set_aside(server, make)
 
 
 def test_a_missing_key_is_an_error_that_says_so() -> None:
