@@ -21,8 +21,6 @@ from .words import common_words, terms_of
 
 POSTINGS: Final = 2_000
 """How many candidates of a query are looked at, for all words whose documents are not more than that."""
-_FEW: Final = 200
-"""Documents of each word that are asked for before they are counted: most words have no more."""
 _K1, _B = 1.2, 0.75
 _COMMON: Final = 0.5
 """How much a word that is common in the language weighs in a learning, beside its rarity in the scope: learnings are
@@ -73,37 +71,36 @@ class Matches:
 def look_up(
     connection: Connection, text: TextIndex, index: TextIndexName, questions: Sequence[Question], most: int = POSTINGS
 ) -> list[Matches]:
-    """Candidates for each question, in two statements for all of them, or four where words are frequent."""
-    terms = list(dict.fromkeys(term for question in questions for term in terms_of(question.scopes, question.words)))
-    rows = dict(zip(terms, text.rows(connection, index, terms, _FEW), strict=True))
-    counts = {term: len(found) for term, found in rows.items()}
-    frequent = [term for term in terms if counts[term] == _FEW]
-    if frequent:
-        counts |= zip(frequent, text.counts(connection, index, frequent), strict=True)
+    """Candidates for each question, in two statements for all of them: no document is read that is not wanted."""
+    terms = dict.fromkeys(term for question in questions for term in terms_of(question.scopes, question.words))
+    counts = dict(zip(terms, text.counts(connection, index, list(terms)), strict=True))
     if not any(counts.values()):
         return [Matches({}, 0.0, 1.0, (), True, {}) for _ in questions]
+    found = [_found(question, counts) for question in questions]
+    chosen = [_choosing(counted, most) for counted in found]
+    wanted = [
+        term
+        for question, words in zip(questions, chosen, strict=True)
+        for term in terms_of(question.scopes, words)
+        if counts[term]
+    ]
+    rows = dict(zip(wanted, text.rows(connection, index, wanted, most), strict=True))
     held = statistics(connection, list({scope for question in questions for scope in question.scopes}))
-    chosen = [_choosing(question, counts, most) for question in questions]
-    wanted = {term for words, question in zip(chosen, questions, strict=True)
-              for term in terms_of(question.scopes, words)}  # fmt: skip
-    more = [term for term in frequent if term in wanted and counts[term] > _FEW]
-    if more:
-        rows |= zip(more, text.rows(connection, index, more, most), strict=True)
     common = common_words() if index == "learning" else frozenset()
     return [
-        _matches(question, words, counts, held, rows, most, common)
-        for question, words in zip(questions, chosen, strict=True)
+        _matches(question, counted, words, held, rows, most, common)
+        for question, counted, words in zip(questions, found, chosen, strict=True)
     ]
 
 
-def _found(question: Question, word: str, counts: Mapping[str, int]) -> int:
-    return sum(counts[term] for term in terms_of(question.scopes, [word]))
+def _found(question: Question, counts: Mapping[str, int]) -> dict[str, int]:
+    """How many documents hold each word."""
+    return {word: sum([counts[scope + word] for scope in question.scopes]) for word in question.words}
 
 
-def _choosing(question: Question, counts: Mapping[str, int], most: int) -> list[str]:
+def _choosing(found: Mapping[str, int], most: int) -> list[str]:
     """The rarest words that are there, as many as the budget allows, and at least one."""
-    found = {word: _found(question, word, counts) for word in question.words}
-    words = sorted((word for word in found if found[word]), key=found.__getitem__)
+    words = sorted((word for word, count in found.items() if count), key=found.__getitem__)
     spent, taken = 0, 0
     while taken < len(words) and (not taken or spent + found[words[taken]] <= most):
         spent += found[words[taken]]
@@ -113,33 +110,30 @@ def _choosing(question: Question, counts: Mapping[str, int], most: int) -> list[
 
 def _matches(
     question: Question,
+    found: Mapping[str, int],
     chosen: Sequence[str],
-    counts: Mapping[str, int],
     held: Mapping[str, Statistics],
     rows: Mapping[str, Sequence[int]],
     most: int,
     common: frozenset[str],
 ) -> Matches:
     scopes = [held[scope] for scope in question.scopes if scope in held]
-    documents = sum(scope.documents for scope in scopes)
-    mean = max(1.0, sum(scope.words for scope in scopes) / documents) if documents else 1.0
-    found = {word: _found(question, word, counts) for word in question.words}
+    documents = sum([scope.documents for scope in scopes])
+    mean = max(1.0, sum([scope.words for scope in scopes]) / documents) if documents else 1.0
     weights = {word: _rarity(count, documents) * (_COMMON if word in common else 1.0) for word, count in found.items()}
+    holders = {
+        word: [row for term in terms_of(question.scopes, [word]) for row in rows.get(term, ())] for word in chosen
+    }
     roughly: defaultdict[int, float] = defaultdict(float)
-    holders = {word: _holders(question, word, rows) for word in chosen}
     for word, held_by in holders.items():
         weight = weights[word]
         for row in held_by:
             roughly[row] += weight
-    whole = all(word in chosen for word, count in found.items() if count)
     likeliest = sorted(roughly, reverse=True)
     likeliest.sort(key=roughly.__getitem__, reverse=True)  # of those that are equal the newer one stays first
+    whole = len(chosen) == sum(map(bool, found.values()))
     complete = whole and all(found[word] <= most for word in chosen)
     return Matches(weights, sum(weights.values()), mean, likeliest, complete, holders)
-
-
-def _holders(question: Question, word: str, rows: Mapping[str, Sequence[int]]) -> Sequence[int]:
-    return [row for term in terms_of(question.scopes, [word]) for row in rows.get(term, ())]
 
 
 def _rarity(found: int, documents: int) -> float:
