@@ -75,6 +75,12 @@ def _waiting(url: str) -> int:
         return int(watcher.execute(waiting).fetchall()[0][0])
 
 
+def _hold_version(keeper: psycopg.Connection[Any], agent_version: str) -> None:
+    """Keep others from the agent playbooks of a version, until the transaction ends."""
+    held = hashlib.blake2b(f"agent version {agent_version}".encode(), digest_size=16).hexdigest()
+    assert keeper.execute("SELECT FROM reflexio_hold WHERE owner = %s FOR UPDATE", (held,)).rowcount == 1
+
+
 def errors_of(store: Store) -> list[str]:
     return [finding.message for finding in store.check() if finding.level == "error"]
 
@@ -387,6 +393,28 @@ class TestTransactionsThatMeet:
             deleting.join()
         assert store.read_session("ada", "s1") == [] and len(store.read_session("bob", "s1")) == 2
 
+    @pytest.mark.parametrize("change", ["add", "import", "update", "delete"])
+    def test_an_agent_playbook_is_left_alone_while_it_is_noted_what_those_of_its_version_rest_on(
+        self, store: Store, other: Store, url: str, change: str
+    ) -> None:
+        """Whoever changes one by hand waits."""
+        known = AgentPlaybook(agent_version="v1", agent_playbook_id=7, content="Be brief.")
+        store.add_learnings([known])
+        store.share("v1", [], least=2, approve=True)
+        changes: dict[str, Callable[[], object]] = {
+            "add": lambda: other.add_learnings([known]),
+            "import": lambda: other.put_records([known.model_copy(update={"content": "Be short."})]),
+            "update": lambda: other.update_learning("agent_playbook", "7", {"content": "Be short."}),
+            "delete": lambda: other.delete_learnings("agent_playbook", ["7"]),
+        }
+        with psycopg.connect(url) as keeper:
+            _hold_version(keeper, "v1")
+            changing = threading.Thread(target=changes[change])
+            changing.start()
+            wait_until(lambda: _waiting(url) == 1)
+            keeper.rollback()
+            changing.join()
+
     def test_a_user_is_deleted_beside_others_who_shared_a_rule(
         self, store: Store, other: Store, url: str, turn: MakeTurn
     ) -> None:
@@ -398,8 +426,7 @@ class TestTransactionsThatMeet:
         assert store.share("v1", [Shared(rule, voices)], least=2, approve=True).added == 1
         store.put_job("aggregate", "v1", payload={"asked": True})
         with psycopg.connect(url) as keeper:
-            held = hashlib.blake2b(b"agent version v1", digest_size=16).hexdigest()
-            assert keeper.execute("SELECT FROM reflexio_hold WHERE owner = %s FOR UPDATE", (held,)).rowcount == 1
+            _hold_version(keeper, "v1")
             deleting = threading.Thread(target=other.delete_user, args=("ada",))
             deleting.start()
             wait_until(lambda: _waiting(url) == 1)

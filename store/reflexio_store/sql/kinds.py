@@ -70,6 +70,10 @@ class Kind:
         """Whether each belongs to one user."""
         return self.owner == "user_id"
 
+    def holder(self, owner: str) -> str:
+        """The name by which those of an owner are held while they are changed; an agent version is no user."""
+        return owner if self.personal else f"agent version {owner}"
+
     def column(self, name: str) -> Column[Any]:
         """A column of the table."""
         return self.table.c[name]
