@@ -375,23 +375,32 @@ class TestTransactionsThatMeet:
         at_once(lambda: store.delete_requests(names), lambda: other.delete_requests(names[::-1]))
         assert {name: count for name, count in store.counts().items() if count} == {"erasures": 140}
 
-    def test_a_turn_that_is_being_stored_while_its_user_is_deleted_does_not_stay(
-        self, store: Store, other: Store, url: str, turn: MakeTurn
+    @pytest.mark.parametrize("what", ["request", "session", "user", "all"])
+    def test_a_turn_that_is_being_stored_while_it_is_deleted_does_not_stay(
+        self, store: Store, other: Store, url: str, turn: MakeTurn, what: str
     ) -> None:
-        """The delete waits for those who began to store before it was noted."""
-        store.add_turns([turn(user_id="bob")])
+        """The delete waits for those who began to store before it was noted, though the first of their turns waits."""
+        store.add_turns([turn(user_id="a", session_id="s2")])
+        deletes: dict[str, Callable[[], object]] = {
+            "request": lambda: other.delete_requests(["r1"]),
+            "session": lambda: other.delete_session("s1"),
+            "user": lambda: other.delete_user("ada"),
+            "all": lambda: other.delete_requests(None),
+        }
+        waiting = [turn(user_id="a", session_id="s2"), turn(request_id="r1")]
         with psycopg.connect(url) as keeper:
-            keeper.execute("SELECT FROM reflexio_session WHERE user_id = 'bob' FOR UPDATE")
-            storing = threading.Thread(target=store.add_turns, args=([turn(), turn(user_id="bob")],))
+            keeper.execute("SELECT FROM reflexio_session WHERE user_id = 'a' FOR UPDATE")
+            storing = threading.Thread(target=store.add_turns, args=(waiting,))
             storing.start()
             wait_until(lambda: _waiting(url) == 1)
-            deleting = threading.Thread(target=other.delete_user, args=("ada",))
+            deleting = threading.Thread(target=deletes[what])
             deleting.start()
             wait_until(lambda: _waiting(url) == 2 or not deleting.is_alive())
             keeper.rollback()
             storing.join()
             deleting.join()
-        assert store.read_session("ada", "s1") == [] and len(store.read_session("bob", "s1")) == 2
+        assert store.read_session("ada", "s1") == []
+        assert len(store.read_session("a", "s2")) == (0 if what == "all" else 2)
 
     @pytest.mark.parametrize("change", ["add", "import", "update", "delete"])
     def test_an_agent_playbook_is_left_alone_while_it_is_noted_what_those_of_its_version_rest_on(
