@@ -83,7 +83,7 @@ class Kind:
         if self.key == "profile_id":
             return learning_id
         is_number = learning_id.isascii() and learning_id.isdecimal() and len(learning_id) <= _MOST_DIGITS
-        return int(learning_id) if is_number and 0 < int(learning_id) <= _LARGEST else None
+        return int(learning_id) if is_number and learning_id[0] != "0" and int(learning_id) <= _LARGEST else None
 
     def new_key(self) -> str | int:
         """A key for a new one."""
