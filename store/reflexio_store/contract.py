@@ -132,13 +132,16 @@ class Requests(Protocol):
 
     def delete_requests(self, request_ids: Sequence[str] | None, *, user_id: str | None = None) -> Receipt:
         """Delete requests (all of them, or of the user, where ``request_ids`` is None), and the learnings that rested
-        on them alone; what those had superseded is current again."""
+        on them alone; what those had superseded is current again.
+
+        What still waits in some spool is refused, even where nothing of it is stored yet.
+        """
         ...
 
     def delete_session(self, session_id: str, *, user_id: str | None = None) -> Receipt:
         """Delete a session (of one user where one is given), and the learnings that rested on it alone.
 
-        With ``user_id`` what still waits in some spool is refused even where nothing of the session is stored yet.
+        What still waits in some spool is refused, even where nothing of it is stored yet.
         """
         ...
 

@@ -75,6 +75,12 @@ def _waiting(url: str) -> int:
         return int(watcher.execute(waiting).fetchall()[0][0])
 
 
+def _hold_version(keeper: psycopg.Connection[Any], agent_version: str) -> None:
+    """Keep others from the agent playbooks of a version, until the transaction ends."""
+    held = hashlib.blake2b(f"agent version {agent_version}".encode(), digest_size=16).hexdigest()
+    assert keeper.execute("SELECT FROM reflexio_hold WHERE owner = %s FOR UPDATE", (held,)).rowcount == 1
+
+
 def errors_of(store: Store) -> list[str]:
     return [finding.message for finding in store.check() if finding.level == "error"]
 
@@ -369,23 +375,54 @@ class TestTransactionsThatMeet:
         at_once(lambda: store.delete_requests(names), lambda: other.delete_requests(names[::-1]))
         assert {name: count for name, count in store.counts().items() if count} == {"erasures": 140}
 
-    def test_a_turn_that_is_being_stored_while_its_user_is_deleted_does_not_stay(
-        self, store: Store, other: Store, url: str, turn: MakeTurn
+    @pytest.mark.parametrize("what", ["request", "session", "user", "all"])
+    def test_a_turn_that_is_being_stored_while_it_is_deleted_does_not_stay(
+        self, store: Store, other: Store, url: str, turn: MakeTurn, what: str
     ) -> None:
-        """The delete waits for those who began to store before it was noted."""
-        store.add_turns([turn(user_id="bob")])
+        """The delete waits for those who began to store before it was noted, though the first of their turns waits."""
+        store.add_turns([turn(user_id="a", session_id="s2")])
+        deletes: dict[str, Callable[[], object]] = {
+            "request": lambda: other.delete_requests(["r1"]),
+            "session": lambda: other.delete_session("s1"),
+            "user": lambda: other.delete_user("ada"),
+            "all": lambda: other.delete_requests(None),
+        }
+        waiting = [turn(user_id="a", session_id="s2"), turn(request_id="r1")]
         with psycopg.connect(url) as keeper:
-            keeper.execute("SELECT FROM reflexio_session WHERE user_id = 'bob' FOR UPDATE")
-            storing = threading.Thread(target=store.add_turns, args=([turn(), turn(user_id="bob")],))
+            keeper.execute("SELECT FROM reflexio_session WHERE user_id = 'a' FOR UPDATE")
+            storing = threading.Thread(target=store.add_turns, args=(waiting,))
             storing.start()
             wait_until(lambda: _waiting(url) == 1)
-            deleting = threading.Thread(target=other.delete_user, args=("ada",))
+            deleting = threading.Thread(target=deletes[what])
             deleting.start()
             wait_until(lambda: _waiting(url) == 2 or not deleting.is_alive())
             keeper.rollback()
             storing.join()
             deleting.join()
-        assert store.read_session("ada", "s1") == [] and len(store.read_session("bob", "s1")) == 2
+        assert store.read_session("ada", "s1") == []
+        assert len(store.read_session("a", "s2")) == (0 if what == "all" else 2)
+
+    @pytest.mark.parametrize("change", ["add", "import", "update", "delete"])
+    def test_an_agent_playbook_is_left_alone_while_it_is_noted_what_those_of_its_version_rest_on(
+        self, store: Store, other: Store, url: str, change: str
+    ) -> None:
+        """Whoever changes one by hand waits."""
+        known = AgentPlaybook(agent_version="v1", agent_playbook_id=7, content="Be brief.")
+        store.add_learnings([known])
+        store.share("v1", [], least=2, approve=True)
+        changes: dict[str, Callable[[], object]] = {
+            "add": lambda: other.add_learnings([known]),
+            "import": lambda: other.put_records([known.model_copy(update={"content": "Be short."})]),
+            "update": lambda: other.update_learning("agent_playbook", "7", {"content": "Be short."}),
+            "delete": lambda: other.delete_learnings("agent_playbook", ["7"]),
+        }
+        with psycopg.connect(url) as keeper:
+            _hold_version(keeper, "v1")
+            changing = threading.Thread(target=changes[change])
+            changing.start()
+            wait_until(lambda: _waiting(url) == 1)
+            keeper.rollback()
+            changing.join()
 
     def test_a_user_is_deleted_beside_others_who_shared_a_rule(
         self, store: Store, other: Store, url: str, turn: MakeTurn
@@ -398,8 +435,7 @@ class TestTransactionsThatMeet:
         assert store.share("v1", [Shared(rule, voices)], least=2, approve=True).added == 1
         store.put_job("aggregate", "v1", payload={"asked": True})
         with psycopg.connect(url) as keeper:
-            held = hashlib.blake2b(b"agent version v1", digest_size=16).hexdigest()
-            assert keeper.execute("SELECT FROM reflexio_hold WHERE owner = %s FOR UPDATE", (held,)).rowcount == 1
+            _hold_version(keeper, "v1")
             deleting = threading.Thread(target=other.delete_user, args=("ada",))
             deleting.start()
             wait_until(lambda: _waiting(url) == 1)

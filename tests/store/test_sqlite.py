@@ -147,6 +147,14 @@ class TestLocks:
         assert store.add_turns([turn()]) == 1
         store.close()
 
+    def test_a_delete_leaves_the_waiting_for_other_writers_to_us(self, tmp_path: Path, turn: MakeTurn) -> None:
+        """SQLite's own waiting looks so seldom that it may miss every moment in which nobody writes."""
+        with closing(SqlStore(f"sqlite:///{tmp_path / 'home.db'}")) as store:
+            store.add_turns([turn()])
+            store.delete_session("s1")
+            with store._database.write() as connection:
+                assert connection.exec_driver_sql("PRAGMA busy_timeout").scalar() == 0
+
 
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows removes no open file")
 class TestAFileThatIsGone:
@@ -260,6 +268,14 @@ class TestForgettingOnDisk:
             assert store.wait_for_compaction(20)
         left = b"".join(file.read_bytes() for file in tmp_path.iterdir())
         assert b"zitherquartz" not in left and b"flute" in left
+
+    def test_a_home_that_made_away_with_words_closes_twice(self, tmp_path: Path) -> None:
+        """Closing again asks no more what is owed."""
+        store = open_store(f"sqlite:///{tmp_path / 'home.db'}")
+        for content in ("plays the zither", "plays the flute"):
+            store.add_learnings([UserProfile(user_id="ada", profile_id="p", content=content)])
+        store.close()
+        store.close()
 
     def test_only_words_that_go_are_a_reason_to_rewrite_the_index(self, turn: MakeTurn) -> None:
         """Not what is added, confirmed, merged or superseded."""

@@ -8,7 +8,7 @@ Before that it is noted what is deleted: from then on no turn of it that waits i
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Final, Literal
+from typing import Final
 
 from reflexio_store.contract import Receipt
 from reflexio_store.erasing import digest_of
@@ -34,7 +34,7 @@ class RemoteForgetting(RemoteLearnings):
         if not request_ids:
             return Receipt()
         if sum(item.request_id == request_ids[0] for item in mine) == 1:
-            return self._forget(self._all_requests(request_id=request_ids[0], user_id=user_id), "request")
+            return self.delete_requests(request_ids[:1], user_id=user_id)
         body = {"user_id": wire_user(user_id), "interaction_id": interaction_id}
         self._http.call("DELETE", "/api/delete_interaction", body)
         if not user_id:
@@ -49,19 +49,19 @@ class RemoteForgetting(RemoteLearnings):
         """Delete requests (all of them, or of the user, where ``request_ids`` is None), and the learnings that rested
         on them alone (as far as they name their sources)."""
         if request_ids is None:
-            return self._forget(self._all_requests(user_id=user_id), "session")
+            self._erasures.note([digest_of("requests", user_id)])
+            return self._forget(self._all_requests(user_id=user_id))
 
         def look_up(request_id: str) -> list[RequestData]:
             return self._all_requests(request_id=request_id, user_id=user_id)
 
-        there = [data for found in self._each(look_up, dict.fromkeys(request_ids)) for data in found]
-        return self._forget(there, "request")
+        self._erasures.note(digest_of("request", user_id, name) for name in request_ids)
+        return self._forget([data for found in self._each(look_up, dict.fromkeys(request_ids)) for data in found])
 
     def delete_session(self, session_id: str, *, user_id: str | None = None) -> Receipt:
         """Delete a session (of one user where one is given), and the learnings that rested on it alone."""
-        if user_id is not None:
-            self._erasures.note([digest_of("session", user_id, session_id)])
-        return self._forget(self._all_requests(session_id=session_id, user_id=user_id), "session")
+        self._erasures.note([digest_of("session", user_id, session_id)])
+        return self._forget(self._all_requests(session_id=session_id, user_id=user_id))
 
     def delete_user(self, user_id: str) -> Receipt:
         """Delete everything held on one user: requests, interactions, profiles and user playbooks."""
@@ -77,10 +77,7 @@ class RemoteForgetting(RemoteLearnings):
             user_playbooks=playbooks,
         )
 
-    def _forget(self, there: Sequence[RequestData], deleted: Literal["session", "request"]) -> Receipt:
-        requests = [data.request for data in there]
-        names = [item.session_id or "" if deleted == "session" else item.request_id for item in requests]
-        self._erasures.note(digest_of(deleted, item.user_id, name) for item, name in zip(requests, names, strict=True))
+    def _forget(self, there: Sequence[RequestData]) -> Receipt:
         ids = [data.request.request_id for data in there]
         for start in range(0, len(ids), _AT_ONCE):
             self._http.call("DELETE", "/api/delete_requests_by_ids", {"request_ids": ids[start : start + _AT_ONCE]})

@@ -12,7 +12,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Final
 
 from sqlalchemy import Connection, and_, delete, select
@@ -90,7 +90,8 @@ class Compaction(Part):
         """Before closing: let the thread go on for a moment, without pausing."""
         if self._compactor is not None:
             self._hurry.set()
-            self._go_on_compacting()
+            with suppress(ReflexioError):  # closed before, or cannot be read: what is owed stays noted
+                self._go_on_compacting()
             self._compactor.join(_AT_CLOSE)
 
     def _owed(self) -> list[TextIndexName]:

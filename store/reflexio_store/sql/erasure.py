@@ -1,7 +1,7 @@
 """What was deleted stays deleted: a turn that still waits in some spool when it is deleted is not stored afterwards.
 
-Only digests are kept, for 90 days. A turn is refused if it, its session or its user was deleted after it was said. What
-was at work for a user meanwhile writes nothing under their name (:func:`gone`).
+Only digests are kept, for 90 days. A turn is refused if it, its session, its user or all turns were deleted after it
+was said. What was at work for a user meanwhile writes nothing under their name (:func:`gone`).
 """
 
 from __future__ import annotations
@@ -24,23 +24,12 @@ _LOOKED: Final = exists(select(_c.digest).where(false()).with_for_update(read=Tr
 _ANY: Final = select(or_(exists().select_from(ERASED), _LOOKED))
 
 
-def note_user(connection: Connection, dialect: Dialect, user_id: str, *, now_us: int) -> None:
-    """Note that everything of a user was deleted."""
-    _note(connection, dialect, [digest_of("user", user_id)], now_us)
-
-
-def note_sessions(
-    connection: Connection, dialect: Dialect, user_id: str, session_ids: Iterable[str], *, now_us: int
-) -> None:
-    """Note that sessions of a user were deleted."""
-    _note(connection, dialect, [digest_of("session", user_id, name) for name in session_ids], now_us)
-
-
-def note_requests(
-    connection: Connection, dialect: Dialect, user_id: str, request_ids: Iterable[str], *, now_us: int
-) -> None:
-    """Note that requests of a user were deleted."""
-    _note(connection, dialect, [digest_of("request", user_id, name) for name in request_ids], now_us)
+def note(connection: Connection, dialect: Dialect, digests: Iterable[str], *, now_us: int) -> None:
+    """Note that what has these digests is deleted."""
+    connection.execute(delete(ERASED).where(_c.at_us < now_us - KEPT_US))
+    statement = dialect.insert(ERASED)
+    statement = statement.on_conflict_do_update(index_elements=[_c.digest], set_={"at_us": statement.excluded.at_us})
+    connection.execute(statement, [{"digest": digest, "at_us": now_us} for digest in sorted(set(digests))])
 
 
 def wait_for_storing(connection: Connection, dialect: Dialect) -> None:
@@ -75,12 +64,3 @@ def gone(connection: Connection, user_ids: Iterable[str]) -> set[str]:
         back = select(SESSION.c.user_id).where(SESSION.c.user_id.in_(part)).distinct()
         found -= set(connection.execute(back).scalars())
     return found
-
-
-def _note(connection: Connection, dialect: Dialect, digests: Sequence[str], now_us: int) -> None:
-    if not digests:
-        return
-    connection.execute(delete(ERASED).where(_c.at_us < now_us - KEPT_US))
-    statement = dialect.insert(ERASED)
-    statement = statement.on_conflict_do_update(index_elements=[_c.digest], set_={"at_us": statement.excluded.at_us})
-    connection.execute(statement, [{"digest": digest, "at_us": now_us} for digest in digests])

@@ -9,16 +9,16 @@ from __future__ import annotations
 import time
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
-from typing import Literal
 
 from sqlalchemy import ColumnElement, Connection, Row, Select, Table, and_, delete, func, select, true
 
 from reflexio_store.contract import Receipt
+from reflexio_store.erasing import digest_of
 
 from .compaction import COMPACT, Compaction
 from .database import retried
 from .dismissals import drop_dismissals
-from .erasure import note_requests, note_sessions, note_user, wait_for_storing
+from .erasure import note, wait_for_storing
 from .history import forget_history_of_requests
 from .jobs import forget_in_jobs
 from .kinds import PROFILES, USER_PLAYBOOKS
@@ -34,8 +34,6 @@ from .vectors import VectorCache
 _AT_ONCE = 100  # requests in a transaction
 _PAUSE = 0.01  # seconds; a writer that waits looks again more often than that
 
-Deleted = Literal["request", "session", "user"]
-"""What is deleted; turns of it that still wait somewhere are refused from then on."""
 _NAMES = select(REQUEST.c.user_id, REQUEST.c.request_id, REQUEST.c.session_id)
 _OF_SESSIONS = _NAMES.join(
     SESSION, and_(SESSION.c.user_id == REQUEST.c.user_id, SESSION.c.session_id == REQUEST.c.session_id)
@@ -66,8 +64,10 @@ class Forgetting(Compaction):
             request_id, place = found
             of_request = and_(c.user_id == user_id, c.request_id == request_id)
             if connection.execute(select(func.count()).where(of_request)).scalar_one() == 1:
+                digest = digest_of("request", user_id, request_id)
+                note(connection, self._database.dialect, [digest], now_us=self._clock())
                 one = _NAMES.where(REQUEST.c.user_id == user_id, REQUEST.c.request_id == request_id)
-                return self._forget(connection, connection.execute(one).all(), "request")
+                return self._forget(connection, connection.execute(one).all())
             profiles, playbooks = forget_message(connection, self._database.dialect, user_id, request_id, place)
             connection.execute(delete(INTERACTION).where(of_request, c.seq == place))
             note_shown_again(connection, self._database.dialect, user_id, request_id)
@@ -80,54 +80,49 @@ class Forgetting(Compaction):
         """Delete requests (all of them, or of the user, where ``request_ids`` is None), and the learnings that rested
         on them alone."""
         if request_ids is None:
-            receipt = self._forget_sessions(_owned_by(SESSION, user_id), "session")
+            self._note_first([digest_of("requests", user_id)])
+            receipt = self._forget_sessions(_owned_by(SESSION, user_id))
             self._clean_up()
             return receipt
+        self._note_first([digest_of("request", user_id, name) for name in request_ids])
         receipt = Receipt()
         for part in chunks(list(dict.fromkeys(request_ids)), _AT_ONCE):
             if receipt.requests:
                 time.sleep(_PAUSE)
             which = _NAMES.where(REQUEST.c.request_id.in_(part), _owned_by(REQUEST, user_id))
-            receipt = _sum(receipt, self._forget_named(which, "request")[0])
+            receipt = _sum(receipt, self._forget_named(which)[0])
         self._clean_up()
         return receipt
 
     def delete_session(self, session_id: str, *, user_id: str | None = None) -> Receipt:
         """Delete a session (of one user where one is given), and the learnings that rested on it alone."""
-        if user_id is not None:
-            self._note_first(user_id, session_id)
-        which = and_(SESSION.c.session_id == session_id, _owned_by(SESSION, user_id))
-        receipt = self._forget_sessions(which, "session")
+        self._note_first([digest_of("session", user_id, session_id)])
+        receipt = self._forget_sessions(and_(SESSION.c.session_id == session_id, _owned_by(SESSION, user_id)))
         self._clean_up()
         return receipt
 
     def delete_user(self, user_id: str) -> Receipt:
         """Delete everything held on one user, also what was added by hand."""
-        self._note_first(user_id)
-        receipt = _sum(self._forget_sessions(SESSION.c.user_id == user_id, "user"), self._forget_the_rest(user_id))
+        self._note_first([digest_of("user", user_id)])
+        receipt = _sum(self._forget_sessions(SESSION.c.user_id == user_id), self._forget_the_rest(user_id))
         self._forget_in_jobs(user_id)
         self._clean_up()
         return receipt
 
     @retried
-    def _note_first(self, user_id: str, session_id: str | None = None) -> None:
-        """Note that a user, or a session of theirs, is about to be deleted: nothing of it is stored from here on."""
-        dialect, now_us = self._database.dialect, self._clock()
-        with self._database.write() as connection:
-            if session_id is None:
-                note_user(connection, dialect, user_id, now_us=now_us)
-            else:
-                note_sessions(connection, dialect, user_id, [session_id], now_us=now_us)
-        with self._database.write() as connection:
-            wait_for_storing(connection, dialect)
+    def _note_first(self, digests: Sequence[str]) -> None:
+        """Note what is about to be deleted: nothing of it is stored from here on."""
+        if digests:
+            with self._database.write() as connection:
+                note(connection, self._database.dialect, digests, now_us=self._clock())
+            with self._database.write() as connection:
+                wait_for_storing(connection, self._database.dialect)
 
     @retried
     def _forget_the_rest(self, user_id: str) -> Receipt:
         with self._database.write() as connection:
             self._database.dialect.hold(connection, [user_id])
-            receipt = self._forget(
-                connection, connection.execute(_NAMES.where(REQUEST.c.user_id == user_id)).all(), "user"
-            )
+            receipt = self._forget(connection, connection.execute(_NAMES.where(REQUEST.c.user_id == user_id)).all())
             profiles, playbooks = (
                 remove_rows(connection, self._database.dialect, kind, kind.column("user_id") == user_id)
                 for kind in (PROFILES, USER_PLAYBOOKS)
@@ -151,36 +146,31 @@ class Forgetting(Compaction):
         with self._database.write() as connection:
             forget_in_jobs(connection, user_id)
 
-    def _forget_sessions(self, which: ColumnElement[bool], deleted: Deleted) -> Receipt:
+    def _forget_sessions(self, which: ColumnElement[bool]) -> Receipt:
         receipt = Receipt()
         more = True
         while more:
-            some, more = self._forget_named(_OF_SESSIONS.where(which).limit(_AT_ONCE), deleted)
+            some, more = self._forget_named(_OF_SESSIONS.where(which).limit(_AT_ONCE))
             receipt = _sum(receipt, some)
             if more:
                 time.sleep(_PAUSE)
         return receipt
 
     @retried
-    def _forget_named(self, names: Select[str, str, str], deleted: Deleted) -> tuple[Receipt, bool]:
+    def _forget_named(self, names: Select[str, str, str]) -> tuple[Receipt, bool]:
         """Forget the requests that a statement names, in one transaction; and whether it names as many as may be."""
         with self._database.write() as connection:
             found = connection.execute(names).all()
-            return self._forget(connection, found, deleted), len(found) == _AT_ONCE
+            return self._forget(connection, found), len(found) == _AT_ONCE
 
-    def _forget(self, connection: Connection, found: Iterable[Row[str, str, str]], deleted: Deleted) -> Receipt:
+    def _forget(self, connection: Connection, found: Iterable[Row[str, str, str]]) -> Receipt:
         """Delete requests by user, id and session, and begin to compact what they were in."""
-        dialect, now_us = self._database.dialect, self._clock()
         by_user: dict[str, dict[str, str]] = defaultdict(dict)
         for user_id, request_id, session_id in found:
             by_user[user_id][request_id] = session_id
         self._database.dialect.hold(connection, by_user)
         receipt = Receipt()
         for user_id, requests in by_user.items():
-            if deleted == "request":
-                note_requests(connection, dialect, user_id, requests, now_us=now_us)
-            elif deleted == "session":
-                note_sessions(connection, dialect, user_id, set(requests.values()), now_us=now_us)
             for part in chunks(list(requests)):
                 receipt = _sum(receipt, forget_requests(connection, self._database.dialect, user_id, part))
             receipt = _sum(receipt, Receipt(jobs=mend_sessions(connection, user_id, sorted(set(requests.values())))))

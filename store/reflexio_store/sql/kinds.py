@@ -70,6 +70,10 @@ class Kind:
         """Whether each belongs to one user."""
         return self.owner == "user_id"
 
+    def holder(self, owner: str) -> str:
+        """The name by which those of an owner are held while they are changed; an agent version is no user."""
+        return owner if self.personal else f"agent version {owner}"
+
     def column(self, name: str) -> Column[Any]:
         """A column of the table."""
         return self.table.c[name]
@@ -79,7 +83,7 @@ class Kind:
         if self.key == "profile_id":
             return learning_id
         is_number = learning_id.isascii() and learning_id.isdecimal() and len(learning_id) <= _MOST_DIGITS
-        return int(learning_id) if is_number and 0 < int(learning_id) <= _LARGEST else None
+        return int(learning_id) if is_number and learning_id[0] != "0" and int(learning_id) <= _LARGEST else None
 
     def new_key(self) -> str | int:
         """A key for a new one."""

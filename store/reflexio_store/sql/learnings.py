@@ -72,7 +72,9 @@ class LearningRecords(Compaction):
         """
         placed = [_placed(learning) for learning in learnings]
         with self._database.write() as connection:
-            self._database.dialect.hold(connection, {item.owner for item in placed})
+            for personal in (True, False):  # users before agent versions, as everybody does
+                holders = {item.kind.holder(item.owner) for item in placed if item.kind.personal is personal}
+                self._database.dialect.hold(connection, holders)
             for kind in KINDS.values():
                 self._store(connection, kind, [item for item in placed if item.kind is kind])
             self._let_follow(connection, placed)
@@ -156,7 +158,7 @@ class LearningRecords(Compaction):
         old = _only(connection, kind, learning_id, user_id)
         if old is None:
             return None
-        self._database.dialect.hold(connection, [old[kind.owner]])
+        self._database.dialect.hold(connection, [kind.holder(old[kind.owner])])
         return _only(connection, kind, learning_id, user_id)
 
     def _changed(self, kind: Kind, old: Learning, fields: dict[str, Any]) -> Learning:
@@ -184,7 +186,8 @@ class LearningRecords(Compaction):
         dialect = self._database.dialect
         with self._dropping() as connection:
             owners = [select(which.column(which.owner)).where(condition).distinct() for condition in conditions]
-            dialect.hold(connection, {owner for found in owners for owner in connection.execute(found).scalars()})
+            found = {owner for some in owners for owner in connection.execute(some).scalars()}
+            dialect.hold(connection, map(which.holder, found))
             conditions += [
                 named(which, ids, owner)
                 for condition in tuple(conditions)

@@ -143,7 +143,7 @@ class Records(Turns, Compaction):
             evidence = sorted(set(getattr(learning, "evidence", ())), key=_place_of)
             placed[row[kind.owner], row[kind.key]] = row, evidence
         with self._database.write() as connection:
-            self._database.dialect.hold(connection, {owner for owner, _ in placed})
+            self._database.dialect.hold(connection, {kind.holder(owner) for owner, _ in placed})
             here = _learnings_here(connection, kind, placed)
             changed = {key for key, value in here.items() if value != placed[key]}
             self._remove(connection, kind, changed)

@@ -21,7 +21,7 @@ from reflexio_store.records import InteractionRecord, TurnRecord
 M = TypeVar("M", bound=BaseModel)
 _LARGEST = 2**63 - 1
 _TEXTS = ("request_id", "user_id", "session_id", "agent_version", "source", "status", "error")
-_JSON = ("metadata", "options")
+_JSON = ("metadata", "options", "retrieval_experiment_id", "retrieval_experiment_arm")  # or None
 _INTERACTION_JSON = ("tools_used", "citations", "retrieved_learnings")
 _INTERACTION_TEXTS = (
     *("role", "content", "user_action", "user_action_description"),

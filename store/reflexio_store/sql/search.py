@@ -117,7 +117,7 @@ class LearningSearch(Part):
         return self._cache.cosines(connection, asked.kind.name, asked.owner, meaning) if meaning else None
 
     def _further(self, connection: Connection, asked: _Asked, cosines: Cosines | None) -> list[Scored[Learning]]:
-        """Filters have left too few: look at many more, a portion at a time."""
+        """Filters have left too few: look at many more, a portion at a time, and put what these gave in one order."""
         [match] = look_up(connection, self._database.dialect.text, "learning", [asked.question], _FURTHER)
         rows = list(dict.fromkeys([*(cosines.best(_FURTHER) if cosines else ()), *match.rows[:_FURTHER]]))
         found: list[Scored[Learning]] = []
@@ -129,7 +129,8 @@ class LearningSearch(Part):
             standing += stand
             if standing >= asked.limit:
                 break
-        return found[: asked.limit]
+        most = _most(found)
+        return sorted(found, key=lambda item: -_worth(item, most))[: asked.limit]
 
     def _best(
         self,
@@ -235,5 +236,15 @@ def _ranked(asked: _Asked, match: Matches, cosines: Cosines | None, documents: C
         coverage, share = match.coverage(matched), _share(document, trigger, matched)
         if floors is None or _reaches(floors, bool(trigger), coverage, share, cosine):
             found.append(_Candidate(document, match.bm25(matched, document.size), coverage, share, cosine))
-    most = max((item.score for item in found), default=0.0) or 1.0
-    return sorted(found, key=lambda item: (-item.score / most - _COSINE_WEIGHT * (item.cosine or 0.0), *item.name))
+    most = _most(found)
+    return sorted(found, key=lambda item: (-_worth(item, most), *item.name))
+
+
+def _most(found: Sequence[_Candidate | Scored[Learning]]) -> float:
+    """The best score by words."""
+    return max((item.score for item in found), default=0.0) or 1.0
+
+
+def _worth(item: _Candidate | Scored[Learning], most: float) -> float:
+    """What something is worth by words and by meaning, where the best score by words is ``most``."""
+    return item.score / most + _COSINE_WEIGHT * (item.cosine or 0.0)

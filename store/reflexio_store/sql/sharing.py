@@ -56,6 +56,7 @@ _AFTER_US: Final = 30 * SECOND_US
 """How long changes of user playbooks gather before agreement is looked for; it is not put off by further ones."""
 _s, _u, _a, _p = SUPPORT.c, USER_PLAYBOOK.c, AGENT_PLAYBOOK.c, PROFILE.c
 _d, _v = DOCUMENT.c, VECTOR.c
+_held: Final = AGENT_PLAYBOOKS.holder
 _Noted = tuple[RowMapping, frozenset[Supporter]]
 """A stored agent playbook, and what supports it."""
 
@@ -187,11 +188,6 @@ def reconcile(connection: Connection, dialect: Dialect, user_id: str | None, *, 
         done += lost if lost.retired else Sharing(lowered=1)
     ask_to_aggregate(connection, dialect, {version for version, _ in touched}, now_us=now_us)
     return done
-
-
-def _held(agent_version: str) -> str:
-    """The name by which the agent playbooks of a version are held."""
-    return f"agent version {agent_version}"
 
 
 def weigh(connection: Connection, dialect: Dialect, agent_version: str, key: int) -> Sharing:

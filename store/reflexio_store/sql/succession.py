@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from sqlalchemy import ColumnElement, Connection, RowMapping, and_, select
 
@@ -31,7 +31,16 @@ Moment = tuple[int, int, int]
 """Epoch seconds; then, to tell apart what is within one second, the newest request's microseconds and the message."""
 
 _e, _r = EVIDENCE.c, REQUEST.c
-_CURRENT: Final[dict[str, Any]] = {"status": None, "superseded_by": None}
+
+
+class _Standing(NamedTuple):
+    """Whether a learning is current, and if not, which one took its place."""
+
+    status: str | None
+    superseded_by: str | None
+
+
+_CURRENT: Final = _Standing(None, None)
 
 
 def told_at(connection: Connection, kind: Kind, user_id: str, stamps: Mapping[str, int]) -> dict[str, Moment]:
@@ -105,15 +114,21 @@ def confirmed(row: RowMapping | dict[str, Any], told: int) -> dict[str, Any]:
 
 
 def merged_into(connection: Connection, kind: Kind, which: ColumnElement[bool]) -> dict[str, list[str]]:
-    """The ids of rows that say what some rows say in other words, by user."""
+    """The ids of rows that say what some rows say in other words, by user; also those merged into such a one before."""
     found: dict[str, list[str]] = defaultdict(list)
     if not kind.personal:
         return found
-    heirs = select(kind.column("user_id"), kind.column(kind.key)).where(which)
-    for user_id, key in connection.execute(heirs).all():
-        owned = and_(kind.column("user_id") == user_id, kind.column("superseded_by") == str(key))
+    rows = select(kind.column("user_id"), kind.column(kind.key)).where(which)
+    heirs = [(user_id, str(key)) for user_id, key in connection.execute(rows)]
+    known = set(heirs)
+    for user_id, heir in heirs:  # which grows: what is merged may be the heir of others
+        owned = and_(kind.column("user_id") == user_id, kind.column("superseded_by") == heir)
         merged = select(kind.column(kind.key)).where(owned, kind.column("status") == str(Status.MERGED))
-        found[user_id] += [str(name) for name in connection.execute(merged).scalars()]
+        more = [(user_id, str(key)) for key in connection.execute(merged).scalars()]
+        more = [one for one in more if one not in known]
+        known.update(more)
+        heirs += more
+        found[user_id] += [name for _, name in more]
     return found
 
 
@@ -121,26 +136,23 @@ def forget_rows(connection: Connection, dialect: Dialect, kind: Kind, which: Col
     """Delete rows, and restore what they had superseded; how many there were."""
     if not kind.personal:
         return remove_rows(connection, dialect, kind, which)
-    columns = kind.column("user_id"), kind.column(kind.key), kind.column("superseded_by")
-    heirs: dict[str, dict[str, str | None]] = defaultdict(dict)
-    for user_id, key, heir in connection.execute(select(*columns).where(which)):
-        heirs[user_id][str(key)] = heir
+    columns = kind.column("user_id"), kind.column(kind.key), kind.column("status"), kind.column("superseded_by")
+    heirs: dict[str, dict[str, _Standing]] = defaultdict(dict)
+    for user_id, key, *standing in connection.execute(select(*columns).where(which)):
+        heirs[user_id][str(key)] = _Standing(*standing)
     count = remove_rows(connection, dialect, kind, which)
     for user_id, gone in heirs.items():
         _restore(connection, dialect, kind, user_id, gone)
     return count
 
 
-def _restore(
-    connection: Connection, dialect: Dialect, kind: Kind, user_id: str, gone: Mapping[str, str | None]
-) -> None:
+def _restore(connection: Connection, dialect: Dialect, kind: Kind, user_id: str, gone: Mapping[str, _Standing]) -> None:
     """Let what was superseded by rows that are gone follow their heirs, or be current where there is none."""
     restored: list[str] = []
     for row in _orphans(connection, kind, user_id, list(gone)):
-        heir = _heir(row["superseded_by"], gone)
-        changed = _CURRENT if heir is None else _superseded(heir)
-        rewrite_row(connection, dialect, kind, row, {**row, **changed})
-        if heir is None:
+        standing = _left(_Standing(row["status"], row["superseded_by"]), gone)
+        rewrite_row(connection, dialect, kind, row, {**row, **standing._asdict()})
+        if standing == _CURRENT:
             restored.append(str(row[kind.key]))
     for name in restored:
         row = connection.execute(select(kind.table).where(named(kind, [name], user_id))).mappings().one()
@@ -158,13 +170,16 @@ def _orphans(connection: Connection, kind: Kind, user_id: str, gone: Sequence[st
     return [row for row in found if str(row[kind.key]) in founded]
 
 
-def _heir(name: str | None, gone: Mapping[str, str | None]) -> str | None:
-    """The first that is not gone of those that superseded one another, beginning with ``name``."""
+def _left(standing: _Standing, gone: Mapping[str, _Standing]) -> _Standing:
+    """What a standing is without those that are gone: under the first that is not of those that superseded one another
+    (as other words for it, if each was so for the next), or current where there is none."""
     passed: set[str] = set()
+    status, name = standing
     while name is not None and name in gone and name not in passed:
         passed.add(name)
-        name = gone[name]
-    return None if name in passed else name
+        merged = status == gone[name].status == str(Status.MERGED)
+        status, name = str(Status.MERGED if merged else Status.SUPERSEDED), gone[name].superseded_by
+    return _CURRENT if name is None or name in passed else _Standing(status, name)
 
 
 def _rivals(

@@ -19,7 +19,7 @@ from .listing import request_data
 from .part import Part, chunks
 from .rows import interaction_value
 from .tables import INTERACTION, JOB, REQUEST, UNLEARNED
-from .words import common_words, query_words
+from .words import common_words, different_words, query_words
 
 _u, _r, _i, _j = UNLEARNED.c, REQUEST.c, INTERACTION.c, JOB.c
 _COMMON: Final = 0.5  # what a word that is common in English weighs, as among learnings
@@ -84,7 +84,7 @@ class Unread(Part):
         weights = {word: _COMMON if word in common_words() else 1.0 for word in asked}
         found = []
         for row in rows:
-            said = set(query_words(row.content[:_MOST_CHARACTERS]))
+            said = set(different_words(row.content[:_MOST_CHARACTERS]))
             shared = said & weights.keys()
             if shared:
                 coverage = sum(map(weights.__getitem__, shared)) / sum(weights.values())

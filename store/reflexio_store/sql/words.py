@@ -82,12 +82,17 @@ def manner_words(role: str, text: str) -> list[str]:
 
 def query_words(text: str) -> list[str]:
     """The different words of a query, in order, without stop words; empty if there is nothing to look for."""
-    return list(dict.fromkeys(_words(text, with_single_characters=False)))[:MAX_QUERY_WORDS]
+    return different_words(text)[:MAX_QUERY_WORDS]
+
+
+def different_words(text: str) -> list[str]:
+    """All the words of a query that would say what the text says, in order, without stop words."""
+    return list(dict.fromkeys(_words(text, with_single_characters=False)))
 
 
 def count_words(text: str) -> int:
     """How many different words a query would have that says all that the text says."""
-    return len(set(_words(text, with_single_characters=False)))
+    return len(different_words(text))
 
 
 def scope_token(*parts: str) -> str:

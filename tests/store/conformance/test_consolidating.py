@@ -6,7 +6,7 @@ import pytest
 
 from reflexio_store.contract import Change, Store
 from reflexio_store.models import Evidence, LearningQuery, Status, UserPlaybook, UserProfile
-from tests.store.conformance.asking import EVERY, MakeTurn, learn, learn_from
+from tests.store.conformance.asking import EVERY, MakeTurn, id_of, learn, learn_from
 
 pytestmark = pytest.mark.needs("extractors")
 
@@ -68,6 +68,25 @@ def test_different_facts_stay_side_by_side(store: Store, turn: MakeTurn) -> None
     for fact in facts:
         learn(store, turn, fact)
     assert current(store) == facts
+
+
+def test_a_fact_deleted_by_hand_takes_all_its_shorter_wordings_along(store: Store, turn: MakeTurn) -> None:
+    """Also those that were merged into one which was merged itself later."""
+    for fact in ("Has a dog.", "Has a dog called Rex.", "Has a dog called Rex and a cat."):
+        learn(store, turn, fact)
+    assert store.delete_learnings("profile", [id_of(store)], user_id="ada") == 3
+    assert current(store, EVERY) == []
+
+
+def test_a_wording_stays_merged_where_the_one_between_is_forgotten(store: Store, turn: MakeTurn) -> None:
+    """So it goes with the fact that is deleted by hand."""
+    _, between, _ = (
+        learn(store, turn, fact) for fact in ("Has a dog.", "Has a dog called Rex.", "Has a dog called Rex and a cat.")
+    )
+    store.delete_requests([between])
+    assert current(store, [Status.MERGED]) == ["Has a dog."]
+    assert store.delete_learnings("profile", [id_of(store)], user_id="ada") == 2
+    assert current(store, EVERY) == []
 
 
 def test_a_fact_deleted_by_hand_does_not_come_back_in_other_words(store: Store, turn: MakeTurn) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+
 import pytest
 
 from reflexio_store import ids
@@ -95,8 +97,31 @@ class TestForgetting:
         assert sessions_of(store) == ["b"]
 
 
-def test_a_session_is_deleted_before_any_turn_of_it_is_stored(store: Store, turn: MakeTurn) -> None:
-    """What still waits in some spool is refused; the same session of another user is not."""
-    assert store.delete_session("s1", user_id="ada") == Receipt()
-    assert store.add_turns([turn("late")]) == 0
-    assert store.add_turns([turn("late", session_id="s2"), turn("hello", user_id="ben")]) == 2
+@pytest.mark.parametrize("user_id", ["ada", None])
+@pytest.mark.parametrize("what", ["request", "session", "all"])
+def test_a_turn_is_deleted_before_it_is_stored(store: Store, turn: MakeTurn, what: str, user_id: str | None) -> None:
+    """It still waits in some spool, and is refused; what is not deleted, and what is said later, is not."""
+    waiting, other = turn(request_id="r1"), turn(session_id="s2", user_id="ben")
+    receipt = {
+        "request": lambda: store.delete_requests(["r0", "r1"], user_id=user_id),
+        "session": lambda: store.delete_session("s1", user_id=user_id),
+        "all": lambda: store.delete_requests(None, user_id=user_id),
+    }[what]()
+    assert receipt == Receipt()
+    spared = [] if what == "all" and user_id is None else [other]
+    assert store.add_turns([waiting, other]) == len(spared)
+    assert store.add_turns([turn("later", request_id="r1", at=time.time() + 60)]) == 1
+
+
+@pytest.mark.parametrize("what", ["request", "session", "all"])
+def test_what_waits_of_another_user_is_stored_though_the_same_is_deleted_of_one(
+    store: Store, turn: MakeTurn, what: str
+) -> None:
+    """Users may name their sessions and requests alike."""
+    if what == "request":
+        store.delete_requests(["r1"], user_id="ada")
+    elif what == "session":
+        store.delete_session("s1", user_id="ada")
+    else:
+        store.delete_requests(None, user_id="ada")
+    assert store.add_turns([turn(request_id="r1", user_id="ben")]) == 1

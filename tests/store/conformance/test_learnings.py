@@ -120,10 +120,12 @@ class TestLearnings:
 
     def test_an_unknown_learning_is_not_updated(self, store: Store) -> None:
         """Nor one of another user, nor one whose id cannot be."""
-        [made] = store.add_learnings([UserProfile(user_id="ada", content="Likes tea")])
+        tea = UserProfile(user_id="ada", content="Likes tea")
+        made, rule = store.add_learnings([tea, UserPlaybook(user_id="ada", content="Be brief.")])
         assert not store.update_learning("profile", "unknown", {"content": "x"})
         assert not store.update_learning("profile", made, {"content": "x"}, user_id="bob")
-        assert not store.update_learning("user_playbook", "not a number", {"content": "x"})
+        for name in ("not a number", f"0{rule}"):
+            assert not store.update_learning("user_playbook", name, {"content": "x"})
         assert profiles_of(store, "ada") == ["Likes tea"]
 
     def test_a_value_without_a_form_in_json_is_refused(self, store: Store) -> None:

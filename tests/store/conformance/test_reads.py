@@ -192,6 +192,12 @@ class TestMoving:
 
 
 class TestFreshMessages:
+    def test_what_is_unread_is_found_by_a_word_at_the_end_of_a_long_message(self, store: Store, turn: MakeTurn) -> None:
+        """A message has more words than a query may have."""
+        store.add_turns([turn(f"{' '.join(f'word{number}' for number in range(60))} parachute")])
+        [found] = store.fresh_messages("ada", "my parachute", except_session="", limit=10)
+        assert (found.coverage, round(found.share, 3)) == (1.0, round(1 / 61, 3))
+
     def test_what_is_unread_of_other_sessions_is_found_by_its_words(self, store: Store, turn: MakeTurn) -> None:
         """Newest first, of this user alone, only what the user said; gone as soon as it is read."""
         store.add_turns(

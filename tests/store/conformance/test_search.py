@@ -154,6 +154,20 @@ class TestSearch:
         found = store.search({"profile": query}, floors=Floors(coverage=0.5, share=0.9, trigger_share=0.9))
         assert {hit.learning.content for hit in found["profile"]} == {"tea", "zebra horse"}
 
+    @pytest.mark.needs("scores")
+    def test_the_best_comes_first_where_a_filter_leaves_few_of_many(self, store: Store) -> None:
+        """Also where it holds fewer of the words, and so is looked at after hundreds of others."""
+        long = " ".join(f"word{number}" for number in range(200))
+        rules = [
+            UserPlaybook(user_id="ada", content=f"tea with milk and honey {long}", tags=["new"] if number > 515 else [])
+            for number in range(520)
+        ]
+        rules.append(UserPlaybook(user_id="ada", trigger="tea with milk", content="warm the pot", tags=["new"]))
+        store.add_learnings(rules)
+        query = LearningQuery(user_id="ada", query="tea, milk, honey", tags=["new"])
+        scores = [hit.score for hit in store.search_learnings("user_playbook", query)]
+        assert len(scores) == 5 and scores == sorted(scores, reverse=True)
+
     def test_a_search_is_bounded(self, store: Store) -> None:
         """Ten without a size, and never more than a hundred."""
         store.add_learnings([UserProfile(user_id="ada", content=f"tea number {number}") for number in range(130)])

@@ -93,7 +93,8 @@ class TestStoringTurns:
 
     def test_half_a_surrogate_pair_does_not_lose_the_batch(self, store: Store, turn: MakeTurn) -> None:
         """Text that no database can hold is mended, and its neighbours are stored."""
-        bad = turn("\ud83d cut", metadata={"cut": "\ude00"}, error="\ud800")
+        odd = {"error": "\ud800", "retrieval_experiment_id": "\udbff", "retrieval_experiment_arm": "treatment"}
+        bad = turn("\ud83d cut", metadata={"cut": "\ude00"}, **odd)
         bad.interactions[0].tools_used = [{"tool_name": "t", "tool_data": {"input": "\ud83d"}, "status": ""}]
         assert store.add_turns([bad, turn("good")]) == 2
         contents = [data.interactions[0].content for data in store.read_session("ada", "s1")]

@@ -49,6 +49,7 @@ _READERS, _MORE_READERS = 4, 28
 _LOOK_AGAIN: Final = (0.0005, 0.004)  # seconds between looking whether one may write: first, and at most
 _ERRORS: Final = (SQLAlchemyError, driver.Error, OSError, OverflowError, UnicodeError)
 _NO_TAGS: Final[ColumnElement[Any]] = literal_column("'[]'")  # as the index of those that have tags says it
+_NO_WAITING: Final = "PRAGMA busy_timeout = 0"  # of a writer, see _begin_writing; in WAL mode nothing else has to wait
 _SCRUB_WAITS_MS: Final = 500  # for a reader of another process to let go of the write-ahead log
 
 
@@ -151,7 +152,7 @@ class SqliteDialect:
 
     def _open_writer(self) -> driver.Connection:
         connection = self._open()
-        connection.execute("PRAGMA busy_timeout = 0")  # see _begin_writing; in WAL mode nothing else has to wait
+        connection.execute(_NO_WAITING)
         return connection
 
     def _open_reader(self) -> driver.Connection:
@@ -277,7 +278,7 @@ class SqliteDialect:
                 try:
                     driver.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
                 finally:
-                    driver.execute(f"PRAGMA busy_timeout = {round(self._place.timeout * 1000)}")
+                    driver.execute(_NO_WAITING)
 
     def before_close(self, engines: Engines) -> None:
         """Bring what is in the write-ahead log into the file, without waiting for anyone."""
