@@ -14,7 +14,7 @@ from types import MappingProxyType, TracebackType
 from typing import Any, ParamSpec, TypeVar
 
 from reflexio_middleware.guard import guard, warn
-from reflexio_middleware.wrapping import wrap
+from reflexio_middleware.wrapping import watched, wrap
 from reflexio_store.ids import uuid7
 
 P = ParamSpec("P")
@@ -211,7 +211,8 @@ def carry(variable: ContextVar[Any]) -> None:
 
 
 class _Around:
-    """A :class:`~reflexio_middleware.wrapping.Call` that only sets context variables while the body runs."""
+    """A :class:`~reflexio_middleware.wrapping.Call` that only sets context variables while the body runs: to what they
+    were at the end of its last step, where it is a generator."""
 
     __slots__ = ("_tokens", "_values")
 
@@ -223,6 +224,7 @@ class _Around:
         self._tokens = [(variable, variable.set(value)) for variable, value in self._values]
 
     def exit(self) -> None:
+        self._values = [(variable, variable.get()) for variable, _ in self._values]
         for variable, token in reversed(self._tokens):
             try:
                 variable.reset(token)
@@ -233,15 +235,20 @@ class _Around:
     def yielded(self, item: Any) -> None:
         """Nothing to note."""
 
-    def returned(self, result: Any) -> None:
-        """Nothing to note."""
+    def returned(self, result: Any) -> None:  # noqa: ARG002
+        self._over()
 
     def gave(self, result: Any) -> Any:
-        """As it is."""
-        return result
+        later = watched(result, self)
+        if later is None:
+            self._over()
+        return result if later is None else later
 
-    def failed(self, error: BaseException) -> None:
-        """Nothing to note."""
+    def failed(self, error: BaseException) -> None:  # noqa: ARG002
+        self._over()
+
+    def _over(self) -> None:
+        """The call has ended."""
 
 
 class _Carried(_Around):
@@ -258,7 +265,6 @@ class _InScope(_Around):
         super().__init__([(_stack, (*_stack.get(), _Entry(scope)))])
         self._scope, self._finish = scope, finish
 
-    def exit(self) -> None:
-        super().exit()
+    def _over(self) -> None:
         if self._finish:
             _finish(self._scope)
