@@ -147,7 +147,7 @@ class Core:
             self._worker.wake()
         if self._embedding and not _background:
             self._embedding.wake()
-        _open_clients.add(self)
+        _open_clients[self] = None
         protect(self)
         _close_with_child(self)
 
@@ -292,7 +292,7 @@ class Core:
         for pool in self._pools.values():
             pool.shutdown(wait=False, cancel_futures=True)
         self._opening.close(waiting=not remaining and time.monotonic() < deadline + 0.15)
-        _open_clients.discard(self)
+        _open_clients.pop(self, None)
         return FlushResult(remaining=remaining)
 
     def __enter__(self) -> Self:
@@ -395,12 +395,17 @@ def spool_folder(settings: Settings) -> Path | None:
     return data_folder() / "spool" / hashlib.sha256(name_of(settings.store).encode()).hexdigest()[:16]
 
 
-_open_clients: weakref.WeakSet[Core] = weakref.WeakSet()
+_open_clients: weakref.WeakKeyDictionary[Core, None] = weakref.WeakKeyDictionary()
+
+
+def open_clients() -> list[Core]:
+    """The clients of this process that are not closed, in the order in which they were made."""
+    return [client for client in list(_open_clients) if not client.is_closed]
 
 
 def _close_at_exit() -> None:
     """Close every client; together they take no longer than the longest ``exit_timeout``. Ctrl-C ends it at once."""
-    clients = list(_open_clients)
+    clients = open_clients()
     deadline = time.monotonic() + max((client.settings.exit_timeout for client in clients), default=0.0) * _STORING
     for waiting, client in zip(range(len(clients), 0, -1), clients, strict=True):
         try:
