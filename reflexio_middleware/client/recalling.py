@@ -190,8 +190,12 @@ class RecallApi(Core):
             agent_version: Playbooks of this version.
             token_budget: Most tokens of the block.
             timeout: Seconds at most.
+
+        Raises:
+            InvalidInputError: An argument makes no sense, as for :meth:`recall`. Messages that cannot be read are no
+                error: they are handed back as they are.
         """
-        _check_placement(placement)
+        _check(placement=placement, token_budget=token_budget, timeout=timeout)
         with guard("injecting"):
             found = self.recall(
                 latest_user_text(messages), user_id=user_id, session_id=session_id, agent_version=agent_version,
@@ -212,7 +216,7 @@ class RecallApi(Core):
         timeout: float | None = None,  # noqa: ASYNC109
     ) -> list[Any]:
         """:meth:`inject` that does not block the event loop."""
-        _check_placement(placement)
+        _check(placement=placement, token_budget=token_budget, timeout=timeout)
         with guard("injecting"):
             found = await self.recall_async(
                 latest_user_text(messages), user_id=user_id, session_id=session_id, agent_version=agent_version,
@@ -347,13 +351,15 @@ class RecallApi(Core):
             self._deadline, self._frozen = Deadline(), Frozen()
 
 
-def _check(query: object, **numbers: float | None) -> None:
+def _check(query: object = "", placement: object = "turn", **numbers: float | None) -> None:
     """Refuse what makes no sense; None is what was not said.
 
     Raises:
         InvalidInputError: It names each argument that is unusable.
     """
     problems = [] if isinstance(query, str) else [("query", f"must be text, not {type(query).__name__}")]
+    if placement not in ("turn", "system"):
+        problems.append(("placement", "must be 'turn' or 'system'"))
     for name, number in numbers.items():
         kind, least, most = _NUMBERS[name]
         if number is None:
@@ -362,11 +368,6 @@ def _check(query: object, **numbers: float | None) -> None:
             problems.append((name, f"must be a {'whole ' if kind is int else ''}number from {least} to {most}"))
     if problems:
         raise InvalidInputError("The call was refused", problems)
-
-
-def _check_placement(placement: str) -> None:
-    if placement not in ("turn", "system"):
-        raise InvalidInputError("The call was refused", [("placement", "must be 'turn' or 'system'")])
 
 
 def _noted(found: Recall) -> Recall:
