@@ -76,6 +76,20 @@ def values_of(model: type[M], values: Any, name: str) -> list[M]:
     return made
 
 
+def named(name: str, value: Any) -> str:
+    """An id that must be given, without the space around it."""
+    if not isinstance(value, str) or not value.strip():
+        raise InvalidInputError("The call was refused", [(name, "is missing: give the id as text")])
+    return value.strip()
+
+
+def ids_in(name: str, values: Sequence[Any]) -> list[str]:
+    """A list of 1 to 10,000 ids (text, or numbers) as text."""
+    if isinstance(values, (str, bytes)) or not isinstance(values, Sequence) or not 1 <= len(values) <= 10_000:
+        raise InvalidInputError("The call was refused", [(name, "must be a list of 1 to 10000 ids")])
+    return [named(name, str(value) if isinstance(value, int) else value) for value in values]
+
+
 class Core:
     """A home of the record, with the delivery that fills it and the worker that learns from it.
 

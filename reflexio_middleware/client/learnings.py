@@ -63,17 +63,3 @@ class LearningsCore(Core):
         found = gone > 0 or not ids
         told = f"Deleted {gone}" if found else f"No such {kind.replace('_', ' ')}; nothing was changed"
         return BulkDeleteResponse(success=found, deleted_count=gone, message=told)
-
-
-def required(name: str, value: Any) -> str:
-    """An id that must be given, without the space around it."""
-    if not isinstance(value, str) or not value.strip():
-        raise InvalidInputError("The call was refused", [(name, "is missing: give the id as text")])
-    return value.strip()
-
-
-def ids_in(name: str, values: Sequence[Any]) -> list[str]:
-    """A list of 1 to 10,000 ids as text."""
-    if isinstance(values, (str, bytes)) or not isinstance(values, Sequence) or not 1 <= len(values) <= 10_000:
-        raise InvalidInputError("The call was refused", [(name, "must be a list of 1 to 10000 ids")])
-    return [str(value) for value in values]

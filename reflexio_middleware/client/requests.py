@@ -9,7 +9,7 @@ from typing import Any
 
 from reflexio_middleware.capture.messages import strip_injected
 from reflexio_middleware.capture.snapshot import snapshot
-from reflexio_middleware.client.core import Core, checked
+from reflexio_middleware.client.core import Core, checked, ids_in, named
 from reflexio_middleware.learning.learn import LEARN, kind_of
 from reflexio_store.contract import JobState, Receipt
 from reflexio_store.errors import DeliveryError, InvalidInputError, StoreUnavailableError
@@ -28,7 +28,6 @@ from reflexio_store.models import (
 from reflexio_store.records import InteractionRecord, TurnRecord
 
 _OPTIONS = ("session_finished", "skip_aggregation", "force_extraction", "evaluation_only", "override_learning_stall")
-_MAX_IDS = 10_000
 _STANDING = {"ready": "pending", "running": "processing", "done": "done", "dead": "failed"}
 _ASK_SECONDS = 0.5  # a server answers 120 such questions a minute (wire fact)
 
@@ -276,13 +275,7 @@ class RequestsApi(Core):
 
     def delete_requests_by_ids(self, request_ids: Sequence[str]) -> BulkDeleteResponse:
         """Delete up to 10,000 requests, and what was learned from them alone; unknown ids are passed over."""
-        if (
-            isinstance(request_ids, str)
-            or not isinstance(request_ids, Sequence)
-            or not 1 <= len(request_ids) <= _MAX_IDS
-        ):
-            raise InvalidInputError("The call was refused", [("request_ids", f"must be a list of 1 to {_MAX_IDS} ids")])
-        receipt = self._settled().delete_requests([named("request_ids", item) for item in request_ids])
+        receipt = self._settled().delete_requests(ids_in("request_ids", request_ids))
         return BulkDeleteResponse(success=True, deleted_count=receipt.requests, message=f"Deleted {told(receipt)}")
 
 
@@ -301,13 +294,6 @@ def _fields_of(request: GetRequestsRequest | Mapping[str, Any] | None) -> dict[s
             "The call was refused", [(name, f"is no filter; there are: {known}") for name in unknown]
         )
     return dict(request)
-
-
-def named(name: str, value: Any) -> str:
-    """An id that must be given, without the space around it."""
-    if not isinstance(value, str) or not value.strip():
-        raise InvalidInputError("The call was refused", [(name, "is missing: give the id as text")])
-    return value.strip()
 
 
 def told(receipt: Receipt) -> str:
