@@ -83,23 +83,28 @@ def derive(
     elif metadata is not None:
         warn("metadata", "reflexio: metadata must be a mapping, not %s; it is left out", type(metadata).__name__)
     return Scope(
-        session_id=_id(session_id) or (outer.session_id if outer else "") or uuid7(),
-        user_id=_id(user_id) or (outer.user_id if outer else ""),
-        agent_version=_id(agent_version) or (outer.agent_version if outer else ""),
+        session_id=cleaned(session_id) or (outer.session_id if outer else "") or uuid7(),
+        user_id=cleaned(user_id) or (outer.user_id if outer else ""),
+        agent_version=cleaned(agent_version) or (outer.agent_version if outer else ""),
         source=_source(source) or (outer.source if outer else ""),
         metadata=MappingProxyType(merged) if merged else _EMPTY,
         client=client if client is not None else (outer.client if outer else None),
     )
 
 
-def _id(value: object) -> str:
-    if value is None:
-        return ""
-    return (value if isinstance(value, str) else str(value)).strip()[:_MAX_ID]
+def cleaned(value: object) -> str:
+    """An id as it is kept: as text, without the space around it, ``""`` for None. Of one that is too long, the
+    beginning and a digest: two never become one."""
+    text = "" if value is None else (value if isinstance(value, str) else str(value)).strip()
+    if len(text) <= _MAX_ID:
+        return text
+    import hashlib  # here, so that importing the package stays quick
+
+    return f"{text[: _MAX_ID - 65]}-{hashlib.sha256(text.encode('utf-8', 'replace')).hexdigest()}"
 
 
 def _source(value: object) -> str:
-    text = _id(value)
+    text = cleaned(value)
     if not text or _SOURCE.fullmatch(text):
         return text
     mended = re.sub(r"[^a-z0-9._:-]", "-", text.lower()).lstrip("._:-")[:128]

@@ -44,13 +44,15 @@ _STORING: Final = 0.75
 
 
 def checked(model: type[M], **fields: Any) -> M:
-    """``model`` of these fields (None counts as not given).
+    """``model`` of these fields (None counts as not given); space around an id is no part of it.
 
     Raises:
         InvalidInputError: A field is unusable; it names each.
     """
+    given = {name: value for name, value in fields.items() if value is not None}
+    ids = {name: value.strip() for name, value in given.items() if name.endswith("_id") and isinstance(value, str)}
     try:
-        return model(**{name: value for name, value in fields.items() if value is not None})
+        return model(**given | ids)
     except ValidationError as error:
         raise InvalidInputError("The call was refused", problems_of(error)) from error
 
@@ -81,6 +83,13 @@ def named(name: str, value: Any) -> str:
     if not isinstance(value, str) or not value.strip():
         raise InvalidInputError("The call was refused", [(name, "is missing: give the id as text")])
     return value.strip()
+
+
+def whose(user_id: Any) -> str | None:
+    """The user who is meant, without the space around the id; None: everybody, ``""``: nobody."""
+    if user_id is None or isinstance(user_id, str):
+        return user_id and user_id.strip()
+    raise InvalidInputError("The call was refused", [("user_id", f"must be text, not {type(user_id).__name__}")])
 
 
 def ids_in(name: str, values: Sequence[Any]) -> list[str]:

@@ -22,7 +22,7 @@ from reflexio_middleware.recall.deadline import Deadline
 from reflexio_middleware.recall.experiment import arm_of
 from reflexio_middleware.recall.frozen import Frozen
 from reflexio_middleware.recall.inject import Placement, inject_block, latest_user_text
-from reflexio_middleware.scope import current_session
+from reflexio_middleware.scope import cleaned, current_session
 from reflexio_middleware.tracing import span
 from reflexio_store.contract import Meaning, Store
 from reflexio_store.errors import InvalidInputError
@@ -257,16 +257,16 @@ class RecallApi(Core):
         experiment that runs, if any."""
         turn, settings = current_turn(), self.settings
         scope = turn.scope if turn is not None else current_session()
-        user = str(user_id or "") or (scope.user_id if scope else "")
+        user = cleaned(user_id) or (scope.user_id if scope else "")
         if not user:
             count("recalls_without_user")
             warn("recall-no-user", "reflexio: a recall without user_id finds nothing personal. Name the user: "
                  "`with session(..., user_id=...)` or recall(..., user_id=...)")  # fmt: skip
-        session = str(session_id or "") or (scope.session_id if scope else "")
+        session = cleaned(session_id) or (scope.session_id if scope else "")
         question = _Question(
             text=query[:_MAX_QUERY],
             user_id=user,
-            agent_version=agent_version or (scope.agent_version if scope else "") or settings.agent_version,
+            agent_version=cleaned(agent_version) or (scope.agent_version if scope else "") or settings.agent_version,
             session_id=session,
             top_k=settings.recall_top_k if top_k is None else top_k,
             token_budget=settings.recall_tokens if token_budget is None else token_budget,

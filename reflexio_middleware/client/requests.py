@@ -9,7 +9,7 @@ from typing import Any
 
 from reflexio_middleware.capture.messages import strip_injected
 from reflexio_middleware.capture.snapshot import snapshot
-from reflexio_middleware.client.core import Core, checked, ids_in, named
+from reflexio_middleware.client.core import Core, checked, ids_in, named, whose
 from reflexio_middleware.learning.learn import LEARN, kind_of
 from reflexio_store.contract import JobState, Receipt
 from reflexio_store.errors import DeliveryError, InvalidInputError, StoreUnavailableError
@@ -182,9 +182,9 @@ class RequestsApi(Core):
         or ``not_tracked``.
 
         Raises:
-            InvalidInputError: There is no such request.
+            InvalidInputError: No id is given, or there is no such request.
         """
-        found = self.get_requests(request_id=request_id).sessions
+        found = self.get_requests(request_id=named("request_id", request_id)).sessions
         if not found:
             raise InvalidInputError("The call was refused", [("request_id", f"no request {request_id!r} is stored")])
         if found[0].requests[0].request.evaluation_only:
@@ -193,11 +193,12 @@ class RequestsApi(Core):
 
     def finalize_session(self, session_id: str, *, user_id: str | None = None, wait_for_response: bool = False) -> bool:
         """Say that a conversation is over: it is learned from now. False if nothing of it waited for learning."""
-        forced = self._settled().force_learning(user_id=user_id, session_id=named("session_id", session_id))
+        user, session = whose(user_id), named("session_id", session_id)
+        forced = self._settled().force_learning(user_id=user, session_id=session)
         if self._worker:
             self._worker.wake()
             if wait_for_response:
-                self._worker.wait(self.settings.flush_timeout, user_id=user_id, session_id=session_id)
+                self._worker.wait(self.settings.flush_timeout, user_id=user, session_id=session)
         return forced > 0
 
     def get_requests(
@@ -263,7 +264,7 @@ class RequestsApi(Core):
             wait_for_response: Accepted for compatibility: the deletion is complete when this returns.
             user_id: Only this user's session of that name; None: everybody's.
         """
-        receipt = self._settled().delete_session(named("session_id", session_id), user_id=user_id)
+        receipt = self._settled().delete_session(named("session_id", session_id), user_id=whose(user_id))
         known = receipt.requests > 0
         return DeleteSessionResponse(
             success=known,

@@ -75,6 +75,13 @@ def test_any_names_are_taken(session_id: object, user_id: object) -> None:
     assert current_session() is None
 
 
+def test_two_users_whose_ids_are_too_long_stay_two() -> None:
+    """What is behind the thousandth character tells them apart as well."""
+    with session(user_id="x" * 1000 + "ann") as ann, session(user_id="x" * 1000 + "bob") as bob:
+        assert ann.user_id != bob.user_id
+        assert len(ann.user_id) == len(bob.user_id) == 1000
+
+
 async def test_async_with_and_tasks_see_the_scope() -> None:
     """Tasks and to_thread inherit the scope; a task outlives it with its own copy."""
     started, go_on = asyncio.Event(), asyncio.Event()
