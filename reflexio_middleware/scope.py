@@ -14,7 +14,7 @@ from types import MappingProxyType, TracebackType
 from typing import Any, ParamSpec, TypeVar
 
 from reflexio_middleware.guard import guard, warn
-from reflexio_middleware.wrapping import wrap
+from reflexio_middleware.wrapping import watched, wrap
 from reflexio_store.ids import uuid7
 
 P = ParamSpec("P")
@@ -83,23 +83,28 @@ def derive(
     elif metadata is not None:
         warn("metadata", "reflexio: metadata must be a mapping, not %s; it is left out", type(metadata).__name__)
     return Scope(
-        session_id=_id(session_id) or (outer.session_id if outer else "") or uuid7(),
-        user_id=_id(user_id) or (outer.user_id if outer else ""),
-        agent_version=_id(agent_version) or (outer.agent_version if outer else ""),
+        session_id=cleaned(session_id) or (outer.session_id if outer else "") or uuid7(),
+        user_id=cleaned(user_id) or (outer.user_id if outer else ""),
+        agent_version=cleaned(agent_version) or (outer.agent_version if outer else ""),
         source=_source(source) or (outer.source if outer else ""),
         metadata=MappingProxyType(merged) if merged else _EMPTY,
         client=client if client is not None else (outer.client if outer else None),
     )
 
 
-def _id(value: object) -> str:
-    if value is None:
-        return ""
-    return (value if isinstance(value, str) else str(value)).strip()[:_MAX_ID]
+def cleaned(value: object) -> str:
+    """An id as it is kept: as text, without the space around it, ``""`` for None. Of one that is too long, the
+    beginning and a digest: two never become one."""
+    text = "" if value is None else (value if isinstance(value, str) else str(value)).strip()
+    if len(text) <= _MAX_ID:
+        return text
+    import hashlib  # here, so that importing the package stays quick
+
+    return f"{text[: _MAX_ID - 65]}-{hashlib.sha256(text.encode('utf-8', 'replace')).hexdigest()}"
 
 
 def _source(value: object) -> str:
-    text = _id(value)
+    text = cleaned(value)
     if not text or _SOURCE.fullmatch(text):
         return text
     mended = re.sub(r"[^a-z0-9._:-]", "-", text.lower()).lstrip("._:-")[:128]
@@ -211,7 +216,8 @@ def carry(variable: ContextVar[Any]) -> None:
 
 
 class _Around:
-    """A :class:`~reflexio_middleware.wrapping.Call` that only sets context variables while the body runs."""
+    """A :class:`~reflexio_middleware.wrapping.Call` that only sets context variables while the body runs: to what they
+    were at the end of its last step, where it is a generator."""
 
     __slots__ = ("_tokens", "_values")
 
@@ -223,6 +229,7 @@ class _Around:
         self._tokens = [(variable, variable.set(value)) for variable, value in self._values]
 
     def exit(self) -> None:
+        self._values = [(variable, variable.get()) for variable, _ in self._values]
         for variable, token in reversed(self._tokens):
             try:
                 variable.reset(token)
@@ -233,15 +240,20 @@ class _Around:
     def yielded(self, item: Any) -> None:
         """Nothing to note."""
 
-    def returned(self, result: Any) -> None:
-        """Nothing to note."""
+    def returned(self, result: Any) -> None:  # noqa: ARG002
+        self._over()
 
     def gave(self, result: Any) -> Any:
-        """As it is."""
-        return result
+        later = watched(result, self)
+        if later is None:
+            self._over()
+        return result if later is None else later
 
-    def failed(self, error: BaseException) -> None:
-        """Nothing to note."""
+    def failed(self, error: BaseException) -> None:  # noqa: ARG002
+        self._over()
+
+    def _over(self) -> None:
+        """The call has ended."""
 
 
 class _Carried(_Around):
@@ -258,7 +270,6 @@ class _InScope(_Around):
         super().__init__([(_stack, (*_stack.get(), _Entry(scope)))])
         self._scope, self._finish = scope, finish
 
-    def exit(self) -> None:
-        super().exit()
+    def _over(self) -> None:
         if self._finish:
             _finish(self._scope)

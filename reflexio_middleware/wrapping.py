@@ -237,22 +237,17 @@ def _made(fn: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any],
         raise
 
 
-def watch_generator(inner: Generator[Any, Any, Any], call: Call) -> Generator[Any, Any, Any]:
-    """A generator in the place of ``inner`` that tells ``call`` what happens to it."""
-    return _named_like(inner, _generator(lambda: inner, lambda _args, _kwargs: call)())
-
-
-def watch_async_generator(inner: AsyncGenerator[Any, Any], call: Call) -> AsyncGenerator[Any, Any]:
-    """An async generator in the place of ``inner`` that tells ``call`` what happens to it."""
-    return _named_like(inner, _async_generator(lambda: inner, lambda _args, _kwargs: call)())
-
-
-def watch_coroutine(inner: Coroutine[Any, Any, Any], call: Call) -> Coroutine[Any, Any, Any]:
-    """A coroutine in the place of ``inner`` that tells ``call`` what happens to it."""
-    return _named_like(inner, _coroutine(lambda: inner, lambda _args, _kwargs: call)())
-
-
-def _named_like(inner: R, made: Any) -> R:
-    for name in ("__name__", "__qualname__"):
-        setattr(made, name, getattr(inner, name))
-    return cast("R", made)
+def watched(value: R, call: Call) -> R | None:
+    """A generator, async generator or coroutine in the place of one, which tells ``call`` what happens to it; None for
+    any other value."""
+    made: Any = None
+    if inspect.isgenerator(value):
+        made = _generator(lambda: value, lambda _args, _kwargs: call)()
+    elif inspect.isasyncgen(value):
+        made = _async_generator(lambda: value, lambda _args, _kwargs: call)()
+    elif inspect.iscoroutine(value):
+        made = _coroutine(lambda: value, lambda _args, _kwargs: call)()
+    if made is not None:
+        for name in ("__name__", "__qualname__"):
+            setattr(made, name, getattr(value, name))
+    return cast("R | None", made)

@@ -375,6 +375,21 @@ def test_scopes_can_name_their_client(tmp_path: Path) -> None:
     assert said == [["ok", "for the first"], ["ok", "for b"]]
 
 
+def test_turns_go_to_the_first_client_that_is_still_open(tmp_path: Path) -> None:
+    """Also where it was made before the first of all was closed."""
+
+    @reflexio.capture(user_id="u")
+    def agent(text: str) -> str:
+        return "ok"
+
+    first = ReflexioClient(f"sqlite:///{tmp_path / 'a.db'}")
+    with ReflexioClient(f"sqlite:///{tmp_path / 'b.db'}") as second, ReflexioClient(f"sqlite:///{tmp_path / 'c.db'}"):
+        first.close()
+        agent("for the second")
+        assert reflexio.default_client() is second
+        assert [item.content for item in second.get_interactions("u").interactions] == ["ok", "for the second"]
+
+
 HEAVY = ["sqlalchemy", "sqlmodel", "alembic", "pydantic_settings", "typer", "rich", "openai", "httpx", "langchain_core"]
 
 

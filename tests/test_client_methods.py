@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import json
 import stat
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+import reflexio_middleware as reflexio
 from reflexio_middleware import AsyncReflexioClient, ReflexioClient
 from reflexio_store.errors import InvalidInputError
 from reflexio_store.models import GetRequestsRequest, UserPlaybook, UserProfile
@@ -68,6 +71,51 @@ def test_reading_the_messages_of_a_user_needs_the_user(client: ReflexioClient) -
     for user in (None, "", " "):
         with pytest.raises(InvalidInputError, match="user_id"):
             client.get_interactions(user)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("missing", [None, "", " ", 7])
+def test_asking_about_one_request_needs_its_id(client: ReflexioClient, missing: Any) -> None:
+    """A missing id must not mean the newest request of anybody."""
+    say(client, "hello")
+    for ask in (client.explain, client.get_learning_status):
+        with pytest.raises(InvalidInputError, match="request_id"):
+            ask(missing)
+
+
+def test_space_around_an_id_is_no_part_of_it(client: ReflexioClient) -> None:
+    """In whatever call it stands."""
+    client.publish_interaction(" ann ", [{"role": "user", "content": "Hello"}], session_id=" s ")
+    client.add_user_profile([{"user_id": " ann ", "content": "Likes green tea."}])
+    client.add_user_playbook([{"user_id": "ann\n", "agent_version": "v1", "content": "Be brief."}])
+    assert client.get_requests(user_id=" ann ", session_id=" s ").sessions[0].user_id == "ann"
+    for user in ("ann", " ann "):
+        assert len(client.get_profiles(user).user_profiles) == len(client.search("tea", user_id=user).profiles) == 1
+        assert len(client.get_user_playbooks(user_id=user).user_playbooks) == 1
+        assert client.recall("Do I like tea?", user_id=user).learnings
+        with reflexio.session(user_id=user):
+            assert client.recall("Do I like tea?").learnings
+    assert client.mark_session_outcome("s", "success", user_id=" ann ").recorded
+    assert client.delete_session("s", user_id=" ann ").success
+    client.clear_user_data(" ann ")
+    assert client.get_all_profiles().user_profiles == client.get_user_playbooks().user_playbooks == []
+
+
+def test_numbers_kinds_and_lists_that_make_no_sense_are_refused(client: ReflexioClient) -> None:
+    """By the name of the argument."""
+    wrong: list[tuple[str, Callable[[], object]]] = [
+        ("learning_ids", lambda: client.get_learning_use("profile", "p1")),
+        ("learning_ids", lambda: client.get_learning_use("profile", None)),  # type: ignore[arg-type]
+        ("kind", lambda: client.get_learning_use("profiles", ["p1"])),  # type: ignore[arg-type]
+        ("top_k", lambda: client.get_profile_change_log(limit=-1)),
+        ("top_k", lambda: client.get_user_playbook_change_log(limit="many")),  # type: ignore[arg-type]
+        ("user_id", lambda: client.delete_session("s", user_id=5)),  # type: ignore[arg-type]
+        ("user_id", lambda: client.finalize_session("s", user_id=5)),  # type: ignore[arg-type]
+        ("user_id", lambda: client.upgrade_profiles(user_id=5)),  # type: ignore[arg-type]
+        ("threshold", lambda: client.search_user_profiles("ann", "tea", threshold="high")),  # type: ignore[arg-type]
+    ]
+    for name, call in wrong:
+        with pytest.raises(InvalidInputError, match=name):
+            call()
 
 
 def test_all_playbooks_of_both_kinds_are_deleted(client: ReflexioClient) -> None:

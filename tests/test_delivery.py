@@ -15,6 +15,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+import orjson
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -121,6 +122,34 @@ def test_a_poisonous_turn_does_not_hold_up_its_neighbours(delivery: Delivery, sh
     assert delivery.flush(10) == 0
     assert sorted(shelf.turns) == [f"r{number}" for number in range(10) if number != 5]
     assert '\\"request_id\\":\\"r5\\"' in (tmp_path / "spool" / FILE).read_text()
+
+
+def test_a_turn_is_set_aside_once_however_often_its_batch_is_tried(tmp_path: Path) -> None:
+    """Also where the store is away again before the rest of the batch is stored."""
+
+    class Faltering(Shelf):
+        faults = 3
+
+        def add_turns(self, turns: Sequence[TurnRecord], *, learn_after: float | None = 0.0) -> int:
+            if [turn.request_id for turn in turns] == ["r2"] and self.faults:
+                self.faults -= 1
+                raise StoreUnavailableError("away again")
+            return super().add_turns(turns, learn_after=learn_after)
+
+    shelf = Faltering()
+    shelf.refused.add("r1")
+    spool = FileSpool(tmp_path / "spool")
+    for payload in (b'{"a turn": "of a newer release"}', *(orjson.dumps(a_turn(f"r{n}").to_json()) for n in (1, 2))):
+        spool.append(payload)
+    spool.close()
+    before = counters().get("dead_letters", 0)
+    delivery = Delivery(shelf.open, tmp_path / "spool")  # type: ignore[arg-type]
+    while shelf.faults:
+        delivery.flush(10)
+    assert delivery.close(10) == 0
+    assert list(shelf.turns) == ["r2"]
+    assert [letter.request_id for letter in DeadLetters(tmp_path / "spool", 10_000)] == ["", "r1"]
+    assert counters()["dead_letters"] - before == 2
 
 
 @given(

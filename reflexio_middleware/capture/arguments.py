@@ -15,7 +15,7 @@ from reflexio_middleware.capture.messages import (
     new_user_messages,
     read_message,
 )
-from reflexio_middleware.capture.snapshot import MAX_TEXT, as_text, field_of, mark_cut
+from reflexio_middleware.capture.snapshot import MAX_TEXT, as_text, field_of, held_in, mark_cut
 from reflexio_middleware.guard import guard
 
 _TEXT_NAMES: Final = (
@@ -92,13 +92,14 @@ class InputReader:
 
 def _parameters(fn: Callable[..., Any]) -> list[inspect.Parameter]:
     try:
-        return list(inspect.signature(fn).parameters.values())
+        return list(inspect.signature(fn.__func__ if isinstance(fn, classmethod) else fn).parameters.values())
     except (TypeError, ValueError):
         return []
 
 
 def _find(named: Mapping[str, Any]) -> Any:
-    """A text argument of a usual name, else a conversation, else a mapping that holds either, else any text."""
+    """A text argument of a usual name, else a conversation, else a mapping or a data object that holds either, else any
+    text."""
     for name in _TEXT_NAMES:
         value = named.get(name)
         if isinstance(value, str) or (value is not None and is_message(value)):
@@ -125,10 +126,9 @@ def _any_text(named: Mapping[str, Any]) -> str | None:
 def _inside(value: Any) -> Any:
     if is_message(value):
         return value
-    if not isinstance(value, Mapping):
-        return None
-    for name in (*_LIST_NAMES, *_TEXT_NAMES):
-        inner = value.get(name)
+    held = held_in(value)
+    for name in (*_LIST_NAMES, *_TEXT_NAMES) if held else ():
+        inner = held.get(name)
         if is_conversation(inner) or isinstance(inner, str):
             return inner
     return None
@@ -142,10 +142,9 @@ def _messages(value: Any) -> Given:
         return Given([message], message)
     if is_conversation(value):
         return Given(new_user_messages(value), read_message(value[-1]), value, len(value))
-    if isinstance(value, Mapping) and not is_message(value):
-        inner = _inside(value)
-        if inner is not None:
-            return _messages(inner)
+    inner = None if is_message(value) else _inside(value)
+    if inner is not None:
+        return _messages(inner)
     message = read_message(value)
     return Given([message] if message.role not in ("assistant", "tool", "system") else [], message)
 
@@ -305,12 +304,13 @@ def _unwrap(value: Any) -> Any:
     """The part of a result that holds the answer: of the usual response objects and mappings."""
     choices = field_of(value, "choices")
     if isinstance(choices, Sequence) and not isinstance(choices, str) and choices:
-        first = choices[0]
-        return field_of(first, "message")
-    if isinstance(value, Mapping) and not is_message(value):
-        for name in ("messages", *_ANSWER_NAMES):
-            inner = value.get(name)
-            if is_conversation(inner) or (name != "messages" and isinstance(inner, str)):
-                return inner
-    text = field_of(value, "output_text")
-    return text if isinstance(text, str) else value
+        return field_of(choices[0], "message")
+    text = None if isinstance(value, Mapping) else field_of(value, "output_text")
+    if isinstance(text, str):
+        return text
+    held = {} if is_message(value) else held_in(value)
+    for name in ("messages", *_ANSWER_NAMES) if held else ():
+        inner = held.get(name)
+        if is_conversation(inner) or (name != "messages" and isinstance(inner, str)):
+            return inner
+    return value

@@ -63,7 +63,7 @@ def capture(
     Args:
         fn: The function, when used without parentheses.
         input: The user's message: the name of a parameter, or a function of the call's arguments. None: the first
-            argument that reads as a message, a chat history (its unanswered user messages) or a text.
+            argument that reads as a message, a chat history (its unanswered user messages) or a text, or holds one.
         output: The agent's answer: the name of a key or attribute of the result, or a function of the result (for
             generators, of the list of items). None: text, chat messages, and the usual response objects are read;
             a stream of texts or chunks is joined.

@@ -64,7 +64,7 @@ def is_message(value: Any) -> bool:
 def is_conversation(value: Any) -> bool:
     """Whether ``value`` is a list of chat messages (an empty list is not)."""
     return (
-        not isinstance(value, (str, bytes, tuple))
+        not isinstance(value, (str, bytes))
         and isinstance(value, Sequence)
         and bool(value)
         and all(is_message(item) for item in (value[0], value[-1]))

@@ -80,6 +80,17 @@ def field_of(value: Any, name: str, default: Any = None) -> Any:
         return default
 
 
+def held_in(value: Any) -> Mapping[str, Any]:
+    """What a mapping, or a data object (a dataclass, a Pydantic model, a named tuple), holds by name; of any other
+    value nothing. Only declared fields are read: no property of an object runs."""
+    if isinstance(value, Mapping):
+        return value
+    kind = type(value)
+    declared = "_fields" if isinstance(value, tuple) else "__dataclass_fields__"
+    names = field_of(kind, declared) or field_of(kind, "model_fields")
+    return {name: field_of(value, name) for name in names} if isinstance(names, (Mapping, tuple)) else {}
+
+
 def as_text(value: Any) -> str:
     """``value`` as the text of a message: a string as it is, anything else as JSON."""
     if isinstance(value, str):

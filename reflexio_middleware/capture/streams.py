@@ -13,7 +13,8 @@ import inspect
 from collections.abc import AsyncGenerator, AsyncIterator, Hashable, Iterator
 from typing import Any, Final, Generic, Protocol, cast
 
-from reflexio_middleware.wrapping import Call, watch_async_generator, watch_coroutine, watch_generator
+from reflexio_middleware import wrapping
+from reflexio_middleware.wrapping import Call
 
 _HEAP_TYPE: Final = 1 << 9  # Py_TPFLAGS_HEAPTYPE: only classes made at run time let their instances change class
 _PLACE: Final = "_reflexio_watch"
@@ -21,17 +22,14 @@ _PLACE: Final = "_reflexio_watch"
 
 def watched(value: Any, call: Call) -> Any:
     """``value`` with ``call`` told of what happens to it, if it is a stream (or a coroutine); else None."""
-    if inspect.isgenerator(value):
-        return watch_generator(value, call)
-    if inspect.isasyncgen(value):
-        return watch_async_generator(value, call)
-    if inspect.iscoroutine(value):
-        return watch_coroutine(value, call)
     if isinstance(value, (str, bytes, list, dict, tuple)) or value is None:
         return None
+    made = wrapping.watched(value, call)
+    if made is not None:
+        return made
     body = inspect.getattr_static(value, "body_iterator", None)
     if body is not None and hasattr(type(body), "__aiter__"):
-        value.body_iterator = watch_async_generator(body if inspect.isasyncgen(body) else _each(body), call)
+        value.body_iterator = wrapping.watched(body if inspect.isasyncgen(body) else _each(body), call)
         return value
     return value if _listens(value, call) else None
 

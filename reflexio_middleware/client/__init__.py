@@ -9,7 +9,7 @@ from typing import Any
 from reflexio_middleware.capture.redaction import Redactor
 from reflexio_middleware.client.about import AboutApi
 from reflexio_middleware.client.awaiting import awaited
-from reflexio_middleware.client.core import Core
+from reflexio_middleware.client.core import Core, open_clients
 from reflexio_middleware.client.history import HistoryApi
 from reflexio_middleware.client.interactions import InteractionsApi
 from reflexio_middleware.client.operations import OperationsApi
@@ -118,10 +118,11 @@ class ReflexioClient(
 def default_client() -> ReflexioClient:
     """The client that captured turns go to when nothing else is said: the first one made that is still open, else one
     made now from the settings (its home is opened in the background)."""
+    global _default
     with _lock:
-        if _default is not None and not _default.is_closed:
-            return _default
-        return ReflexioClient(_background=True)
+        if _default is None or _default.is_closed:
+            _default = next((made for made in open_clients() if isinstance(made, ReflexioClient)), None)
+        return _default or ReflexioClient(_background=True)
 
 
 def set_default_client(client: ReflexioClient | None) -> None:

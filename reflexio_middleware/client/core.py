@@ -44,13 +44,15 @@ _STORING: Final = 0.75
 
 
 def checked(model: type[M], **fields: Any) -> M:
-    """``model`` of these fields (None counts as not given).
+    """``model`` of these fields (None counts as not given); space around an id is no part of it.
 
     Raises:
         InvalidInputError: A field is unusable; it names each.
     """
+    given = {name: value for name, value in fields.items() if value is not None}
+    ids = {name: value.strip() for name, value in given.items() if name.endswith("_id") and isinstance(value, str)}
     try:
-        return model(**{name: value for name, value in fields.items() if value is not None})
+        return model(**given | ids)
     except ValidationError as error:
         raise InvalidInputError("The call was refused", problems_of(error)) from error
 
@@ -74,6 +76,27 @@ def values_of(model: type[M], values: Any, name: str) -> list[M]:
     if problems:
         raise InvalidInputError("The call was refused and nothing was stored", problems)
     return made
+
+
+def named(name: str, value: Any) -> str:
+    """An id that must be given, without the space around it."""
+    if not isinstance(value, str) or not value.strip():
+        raise InvalidInputError("The call was refused", [(name, "is missing: give the id as text")])
+    return value.strip()
+
+
+def whose(user_id: Any) -> str | None:
+    """The user who is meant, without the space around the id; None: everybody, ``""``: nobody."""
+    if user_id is None or isinstance(user_id, str):
+        return user_id and user_id.strip()
+    raise InvalidInputError("The call was refused", [("user_id", f"must be text, not {type(user_id).__name__}")])
+
+
+def ids_in(name: str, values: Sequence[Any]) -> list[str]:
+    """A list of 1 to 10,000 ids (text, or numbers) as text."""
+    if isinstance(values, (str, bytes)) or not isinstance(values, Sequence) or not 1 <= len(values) <= 10_000:
+        raise InvalidInputError("The call was refused", [(name, "must be a list of 1 to 10000 ids")])
+    return [named(name, str(value) if isinstance(value, int) else value) for value in values]
 
 
 class Core:
@@ -147,7 +170,7 @@ class Core:
             self._worker.wake()
         if self._embedding and not _background:
             self._embedding.wake()
-        _open_clients.add(self)
+        _open_clients[self] = None
         protect(self)
         _close_with_child(self)
 
@@ -292,7 +315,7 @@ class Core:
         for pool in self._pools.values():
             pool.shutdown(wait=False, cancel_futures=True)
         self._opening.close(waiting=not remaining and time.monotonic() < deadline + 0.15)
-        _open_clients.discard(self)
+        _open_clients.pop(self, None)
         return FlushResult(remaining=remaining)
 
     def __enter__(self) -> Self:
@@ -395,12 +418,17 @@ def spool_folder(settings: Settings) -> Path | None:
     return data_folder() / "spool" / hashlib.sha256(name_of(settings.store).encode()).hexdigest()[:16]
 
 
-_open_clients: weakref.WeakSet[Core] = weakref.WeakSet()
+_open_clients: weakref.WeakKeyDictionary[Core, None] = weakref.WeakKeyDictionary()
+
+
+def open_clients() -> list[Core]:
+    """The clients of this process that are not closed, in the order in which they were made."""
+    return [client for client in list(_open_clients) if not client.is_closed]
 
 
 def _close_at_exit() -> None:
     """Close every client; together they take no longer than the longest ``exit_timeout``. Ctrl-C ends it at once."""
-    clients = list(_open_clients)
+    clients = open_clients()
     deadline = time.monotonic() + max((client.settings.exit_timeout for client in clients), default=0.0) * _STORING
     for waiting, client in zip(range(len(clients), 0, -1), clients, strict=True):
         try:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from reflexio_middleware.client.core import Core
-from reflexio_store.models import ProfileChangeLogResponse
+from reflexio_middleware.client.core import Core, checked
+from reflexio_store.models import LearningKind, LearningQuery, ProfileChangeLogResponse
 
 
 class HistoryApi(Core):
@@ -16,13 +16,18 @@ class HistoryApi(Core):
         self, limit: int = 100, user_id: str | None = None, profile_id: str | None = None
     ) -> ProfileChangeLogResponse:
         """What happened to profiles (of all users, of one, or to one), the latest first."""
-        found = self._settled().history("profile", user_id=user_id, learning_id=profile_id, limit=limit)
-        return ProfileChangeLogResponse(profile_change_logs=found)
+        return self._history("profile", user_id, profile_id, limit)
 
     def get_user_playbook_change_log(
         self, limit: int = 100, user_id: str | None = None, user_playbook_id: int | None = None
     ) -> ProfileChangeLogResponse:
         """The same of user playbooks."""
-        named = None if user_playbook_id is None else str(user_playbook_id)
-        found = self._settled().history("user_playbook", user_id=user_id, learning_id=named, limit=limit)
+        return self._history("user_playbook", user_id, user_playbook_id, limit)
+
+    def _history(
+        self, kind: LearningKind, user_id: str | None, learning_id: str | int | None, limit: int
+    ) -> ProfileChangeLogResponse:
+        query = checked(LearningQuery, user_id=user_id, top_k=limit)
+        one = None if learning_id is None else str(learning_id)
+        found = self._settled().history(kind, user_id=query.user_id, learning_id=one, limit=query.top_k)
         return ProfileChangeLogResponse(profile_change_logs=found)

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from datetime import datetime
 
-from reflexio_middleware.client.core import Core, checked
-from reflexio_middleware.client.requests import named, told
+from reflexio_middleware.client.core import Core, checked, named
+from reflexio_middleware.client.requests import told
 from reflexio_store.contract import Embeddable
 from reflexio_store.errors import InvalidInputError
 from reflexio_store.models import (

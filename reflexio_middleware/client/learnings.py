@@ -6,10 +6,11 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any, TypeVar
 
-from reflexio_middleware.client.core import Core, checked
+from reflexio_middleware.client.core import Core, checked, named
 from reflexio_store.errors import InvalidInputError
 from reflexio_store.models import (
     AddResponse,
+    AgentPlaybook,
     BulkDeleteResponse,
     Learning,
     LearningKind,
@@ -32,7 +33,7 @@ class LearningsCore(Core):
         self, kind: LearningKind, model: type[V], *, threshold: float | None = None, **fields: Any
     ) -> tuple[list[V], str]:
         query = checked(LearningQuery, **fields)
-        if threshold is not None and not 0 <= threshold <= 1:
+        if threshold is not None and not (isinstance(threshold, (int, float)) and 0 <= threshold <= 1):
             raise InvalidInputError("The call was refused", [("threshold", "must be a number from 0 to 1")])
         store = self._settled()
         if query.query and query.query.strip():
@@ -43,7 +44,7 @@ class LearningsCore(Core):
         return [item for item in found if isinstance(item, model)], f"Found {len(found)} {kind.replace('_', ' ')}(s)"
 
     def _added(self, values: Sequence[Learning]) -> AddResponse:
-        ids = self.store.add_learnings(values)
+        ids = self.store.add_learnings([_of_a_user(value) for value in values])
         return AddResponse(message=f"Added {len(ids)}", added_count=len(ids), ids=ids)
 
     def _updated(
@@ -65,15 +66,8 @@ class LearningsCore(Core):
         return BulkDeleteResponse(success=found, deleted_count=gone, message=told)
 
 
-def required(name: str, value: Any) -> str:
-    """An id that must be given, without the space around it."""
-    if not isinstance(value, str) or not value.strip():
-        raise InvalidInputError("The call was refused", [(name, "is missing: give the id as text")])
-    return value.strip()
-
-
-def ids_in(name: str, values: Sequence[Any]) -> list[str]:
-    """A list of 1 to 10,000 ids as text."""
-    if isinstance(values, (str, bytes)) or not isinstance(values, Sequence) or not 1 <= len(values) <= 10_000:
-        raise InvalidInputError("The call was refused", [(name, "must be a list of 1 to 10000 ids")])
-    return [str(value) for value in values]
+def _of_a_user(value: Learning) -> Learning:
+    """It, without the space around the id of its user; an agent playbook is of none."""
+    if isinstance(value, AgentPlaybook):
+        return value
+    return value.model_copy(update={"user_id": named("user_id", value.user_id)})

@@ -6,7 +6,7 @@ import time
 from datetime import datetime
 from typing import Any
 
-from reflexio_middleware.client.core import Core, checked
+from reflexio_middleware.client.core import Core, checked, whose
 from reflexio_middleware.learning.generation import GENERATE
 from reflexio_store.contract import JobState, Promoted
 from reflexio_store.errors import InvalidInputError
@@ -160,12 +160,12 @@ class OperationsApi(Core):
 
         With ``only_affected_users`` those of users without a pending profile stay as they are.
         """
-        made = self._settled().promote("profile", user_id=user_id, only_affected=only_affected_users)
+        made = self._settled().promote("profile", user_id=whose(user_id), only_affected=only_affected_users)
         return _profiles(made, "Nothing was pending; nothing was changed")
 
     def downgrade_profiles(self, user_id: str | None = None) -> UpgradeProfilesResponse:
         """Take an upgrade back: archived profiles become current, and current ones are archived."""
-        return _profiles(self._settled().demote("profile", user_id=user_id), "Nothing was archived")
+        return _profiles(self._settled().demote("profile", user_id=whose(user_id)), "Nothing was archived")
 
     def upgrade_user_playbooks(
         self, agent_version: str | None = None, playbook_name: str | None = None

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, cast
 
-from reflexio_middleware.client.core import values_of
-from reflexio_middleware.client.learnings import LearningsCore, Moment, Statuses, ids_in
+from reflexio_middleware.client.core import ids_in, values_of
+from reflexio_middleware.client.learnings import LearningsCore, Moment, Statuses
 from reflexio_store.errors import InvalidInputError
 from reflexio_store.models import (
     AddResponse,

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from reflexio_middleware.client.core import checked, values_of
-from reflexio_middleware.client.learnings import LearningsCore, Moment, Statuses, ids_in, required
+from reflexio_middleware.client.core import checked, ids_in, named, values_of
+from reflexio_middleware.client.learnings import LearningsCore, Moment, Statuses
 from reflexio_store.errors import InvalidInputError
 from reflexio_store.models import (
     AddResponse,
@@ -51,7 +51,7 @@ class ProfilesApi(LearningsCore):
     ) -> ProfilesResponse:
         """Profiles of a user, newest first (best match first with a ``query``)."""
         return self._profiles(
-            user_id=required("user_id", user_id), ids=[profile_id] if profile_id else None, query=query,
+            user_id=named("user_id", user_id), ids=[profile_id] if profile_id else None, query=query,
             start_time=start_time, end_time=end_time, top_k=top_k, source=source,
             profile_time_to_live=profile_time_to_live, status_filter=status_filter, tags=tags,
         )  # fmt: skip
@@ -89,7 +89,7 @@ class ProfilesApi(LearningsCore):
         """
         del search_mode, request_id, session_id, custom_feature, extractor_name, enable_reformulation
         return self._profiles(
-            user_id=required("user_id", user_id), query=query, source_request_id=generated_from_request_id,
+            user_id=named("user_id", user_id), query=query, source_request_id=generated_from_request_id,
             start_time=start_time, end_time=end_time, top_k=top_k, source=source, tags=tags, threshold=threshold,
         )  # fmt: skip
 
@@ -105,7 +105,7 @@ class ProfilesApi(LearningsCore):
     ) -> UpdateResponse:
         """Change a profile's text, features or tags; what is None stays."""
         fields = {"content": content, "custom_features": custom_features, "tags": tags}
-        return self._updated("profile", profile_id, fields, user_id=required("user_id", user_id))
+        return self._updated("profile", profile_id, fields, user_id=named("user_id", user_id))
 
     def delete_profile(
         self,
@@ -116,7 +116,7 @@ class ProfilesApi(LearningsCore):
     ) -> DeleteResponse:
         """Delete one profile by its id, or those in which all words of ``search_query`` occur (100 at most in one
         call); one of the two is needed."""
-        user = required("user_id", user_id)
+        user = named("user_id", user_id)
         if profile_id:
             return self._deleted("profile", [profile_id], user_id=user)
         if not search_query.strip():
@@ -141,8 +141,8 @@ class ProfilesApi(LearningsCore):
     ) -> ProfilesResponse:
         """Some profiles of a user, those that fit ``query`` best first; those that do not fit at all come last, in the
         order given. Unknown ids are passed over."""
-        user, ids = required("user_id", user_id), list(dict.fromkeys(ids_in("profile_ids", profile_ids)))
-        wanted = checked(LearningQuery, user_id=user, query=required("query", query), ids=ids, top_k=top_k)
+        user, ids = named("user_id", user_id), list(dict.fromkeys(ids_in("profile_ids", profile_ids)))
+        wanted = checked(LearningQuery, user_id=user, query=named("query", query), ids=ids, top_k=top_k)
         store = self._settled()
         known = {item.profile_id: item for item in store.get_learnings("profile", wanted.model_copy(
             update={"top_k": None})) if isinstance(item, UserProfile)}  # fmt: skip

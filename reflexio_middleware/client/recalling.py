@@ -22,7 +22,7 @@ from reflexio_middleware.recall.deadline import Deadline
 from reflexio_middleware.recall.experiment import arm_of
 from reflexio_middleware.recall.frozen import Frozen
 from reflexio_middleware.recall.inject import Placement, inject_block, latest_user_text
-from reflexio_middleware.scope import current_session
+from reflexio_middleware.scope import cleaned, current_session
 from reflexio_middleware.tracing import span
 from reflexio_store.contract import Meaning, Store
 from reflexio_store.errors import InvalidInputError
@@ -190,8 +190,12 @@ class RecallApi(Core):
             agent_version: Playbooks of this version.
             token_budget: Most tokens of the block.
             timeout: Seconds at most.
+
+        Raises:
+            InvalidInputError: An argument makes no sense, as for :meth:`recall`. Messages that cannot be read are no
+                error: they are handed back as they are.
         """
-        _check_placement(placement)
+        _check(placement=placement, token_budget=token_budget, timeout=timeout)
         with guard("injecting"):
             found = self.recall(
                 latest_user_text(messages), user_id=user_id, session_id=session_id, agent_version=agent_version,
@@ -212,7 +216,7 @@ class RecallApi(Core):
         timeout: float | None = None,  # noqa: ASYNC109
     ) -> list[Any]:
         """:meth:`inject` that does not block the event loop."""
-        _check_placement(placement)
+        _check(placement=placement, token_budget=token_budget, timeout=timeout)
         with guard("injecting"):
             found = await self.recall_async(
                 latest_user_text(messages), user_id=user_id, session_id=session_id, agent_version=agent_version,
@@ -253,16 +257,16 @@ class RecallApi(Core):
         experiment that runs, if any."""
         turn, settings = current_turn(), self.settings
         scope = turn.scope if turn is not None else current_session()
-        user = str(user_id or "") or (scope.user_id if scope else "")
+        user = cleaned(user_id) or (scope.user_id if scope else "")
         if not user:
             count("recalls_without_user")
             warn("recall-no-user", "reflexio: a recall without user_id finds nothing personal. Name the user: "
                  "`with session(..., user_id=...)` or recall(..., user_id=...)")  # fmt: skip
-        session = str(session_id or "") or (scope.session_id if scope else "")
+        session = cleaned(session_id) or (scope.session_id if scope else "")
         question = _Question(
             text=query[:_MAX_QUERY],
             user_id=user,
-            agent_version=agent_version or (scope.agent_version if scope else "") or settings.agent_version,
+            agent_version=cleaned(agent_version) or (scope.agent_version if scope else "") or settings.agent_version,
             session_id=session,
             top_k=settings.recall_top_k if top_k is None else top_k,
             token_budget=settings.recall_tokens if token_budget is None else token_budget,
@@ -347,13 +351,15 @@ class RecallApi(Core):
             self._deadline, self._frozen = Deadline(), Frozen()
 
 
-def _check(query: object, **numbers: float | None) -> None:
+def _check(query: object = "", placement: object = "turn", **numbers: float | None) -> None:
     """Refuse what makes no sense; None is what was not said.
 
     Raises:
         InvalidInputError: It names each argument that is unusable.
     """
     problems = [] if isinstance(query, str) else [("query", f"must be text, not {type(query).__name__}")]
+    if placement not in ("turn", "system"):
+        problems.append(("placement", "must be 'turn' or 'system'"))
     for name, number in numbers.items():
         kind, least, most = _NUMBERS[name]
         if number is None:
@@ -362,11 +368,6 @@ def _check(query: object, **numbers: float | None) -> None:
             problems.append((name, f"must be a {'whole ' if kind is int else ''}number from {least} to {most}"))
     if problems:
         raise InvalidInputError("The call was refused", problems)
-
-
-def _check_placement(placement: str) -> None:
-    if placement not in ("turn", "system"):
-        raise InvalidInputError("The call was refused", [("placement", "must be 'turn' or 'system'")])
 
 
 def _noted(found: Recall) -> Recall:

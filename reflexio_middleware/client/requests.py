@@ -9,7 +9,7 @@ from typing import Any
 
 from reflexio_middleware.capture.messages import strip_injected
 from reflexio_middleware.capture.snapshot import snapshot
-from reflexio_middleware.client.core import Core, checked
+from reflexio_middleware.client.core import Core, checked, ids_in, named, whose
 from reflexio_middleware.learning.learn import LEARN, kind_of
 from reflexio_store.contract import JobState, Receipt
 from reflexio_store.errors import DeliveryError, InvalidInputError, StoreUnavailableError
@@ -28,7 +28,6 @@ from reflexio_store.models import (
 from reflexio_store.records import InteractionRecord, TurnRecord
 
 _OPTIONS = ("session_finished", "skip_aggregation", "force_extraction", "evaluation_only", "override_learning_stall")
-_MAX_IDS = 10_000
 _STANDING = {"ready": "pending", "running": "processing", "done": "done", "dead": "failed"}
 _ASK_SECONDS = 0.5  # a server answers 120 such questions a minute (wire fact)
 
@@ -183,9 +182,9 @@ class RequestsApi(Core):
         or ``not_tracked``.
 
         Raises:
-            InvalidInputError: There is no such request.
+            InvalidInputError: No id is given, or there is no such request.
         """
-        found = self.get_requests(request_id=request_id).sessions
+        found = self.get_requests(request_id=named("request_id", request_id)).sessions
         if not found:
             raise InvalidInputError("The call was refused", [("request_id", f"no request {request_id!r} is stored")])
         if found[0].requests[0].request.evaluation_only:
@@ -194,11 +193,12 @@ class RequestsApi(Core):
 
     def finalize_session(self, session_id: str, *, user_id: str | None = None, wait_for_response: bool = False) -> bool:
         """Say that a conversation is over: it is learned from now. False if nothing of it waited for learning."""
-        forced = self._settled().force_learning(user_id=user_id, session_id=named("session_id", session_id))
+        user, session = whose(user_id), named("session_id", session_id)
+        forced = self._settled().force_learning(user_id=user, session_id=session)
         if self._worker:
             self._worker.wake()
             if wait_for_response:
-                self._worker.wait(self.settings.flush_timeout, user_id=user_id, session_id=session_id)
+                self._worker.wait(self.settings.flush_timeout, user_id=user, session_id=session)
         return forced > 0
 
     def get_requests(
@@ -264,7 +264,7 @@ class RequestsApi(Core):
             wait_for_response: Accepted for compatibility: the deletion is complete when this returns.
             user_id: Only this user's session of that name; None: everybody's.
         """
-        receipt = self._settled().delete_session(named("session_id", session_id), user_id=user_id)
+        receipt = self._settled().delete_session(named("session_id", session_id), user_id=whose(user_id))
         known = receipt.requests > 0
         return DeleteSessionResponse(
             success=known,
@@ -276,13 +276,7 @@ class RequestsApi(Core):
 
     def delete_requests_by_ids(self, request_ids: Sequence[str]) -> BulkDeleteResponse:
         """Delete up to 10,000 requests, and what was learned from them alone; unknown ids are passed over."""
-        if (
-            isinstance(request_ids, str)
-            or not isinstance(request_ids, Sequence)
-            or not 1 <= len(request_ids) <= _MAX_IDS
-        ):
-            raise InvalidInputError("The call was refused", [("request_ids", f"must be a list of 1 to {_MAX_IDS} ids")])
-        receipt = self._settled().delete_requests([named("request_ids", item) for item in request_ids])
+        receipt = self._settled().delete_requests(ids_in("request_ids", request_ids))
         return BulkDeleteResponse(success=True, deleted_count=receipt.requests, message=f"Deleted {told(receipt)}")
 
 
@@ -301,13 +295,6 @@ def _fields_of(request: GetRequestsRequest | Mapping[str, Any] | None) -> dict[s
             "The call was refused", [(name, f"is no filter; there are: {known}") for name in unknown]
         )
     return dict(request)
-
-
-def named(name: str, value: Any) -> str:
-    """An id that must be given, without the space around it."""
-    if not isinstance(value, str) or not value.strip():
-        raise InvalidInputError("The call was refused", [(name, "is missing: give the id as text")])
-    return value.strip()
 
 
 def told(receipt: Receipt) -> str:

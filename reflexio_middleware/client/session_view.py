@@ -7,6 +7,7 @@ import inspect
 from collections.abc import Mapping
 from typing import Any
 
+from reflexio_middleware.client.core import named
 from reflexio_store.errors import InvalidInputError
 
 
@@ -18,10 +19,8 @@ class SessionView:
     """
 
     def __init__(self, client: Any, session_id: str) -> None:
-        if not isinstance(session_id, str) or not session_id.strip():
-            raise InvalidInputError("The call was refused", [("session_id", "is missing: give the id as text")])
         self.client = client
-        self.session_id = session_id.strip()
+        self.session_id = named("session_id", session_id)
 
     def __getattr__(self, name: str) -> Any:
         found = getattr(self.client, name)

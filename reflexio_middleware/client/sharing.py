@@ -5,7 +5,7 @@ from __future__ import annotations
 from functools import cached_property
 from typing import Final, Literal
 
-from reflexio_middleware.client.core import Core
+from reflexio_middleware.client.core import Core, named
 from reflexio_middleware.learning.aggregate import AGGREGATE, Aggregate
 from reflexio_middleware.learning.setup import aggregate_of
 from reflexio_store.contract import JobState
@@ -97,26 +97,20 @@ class SharingApi(Core):
 
         Turns are still stored, and what was learned stays (:meth:`clear_user_data` deletes it).
         """
-        return self._settled().opt_out(_user(user_id))
+        return self._settled().opt_out(named("user_id", user_id))
 
     def opt_in(self, user_id: str) -> bool:
         """Learn of a user again; False if they had not opted out."""
-        return self.store.opt_in(_user(user_id))
+        return self.store.opt_in(named("user_id", user_id))
 
     def opted_out(self, user_id: str) -> bool:
         """Whether a user opted out."""
-        return self.store.opted_out(_user(user_id))
+        return self.store.opted_out(named("user_id", user_id))
 
     def _version(self, name: str, value: object) -> str:
         if not isinstance(value, str) or not 1 <= len(value.strip()) <= _MOST:
             raise InvalidInputError("The call was refused", [(name, f"must be text of 1 to {_MOST} characters")])
         return value.strip()
-
-
-def _user(user_id: object) -> str:
-    if not isinstance(user_id, str) or not user_id.strip():
-        raise InvalidInputError("The call was refused", [("user_id", "is missing: give the id as text")])
-    return user_id.strip()
 
 
 def _status(state: JobState) -> Literal["queued", "running", "retrying", "succeeded", "failed"]:

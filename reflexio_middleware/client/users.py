@@ -7,8 +7,8 @@ from datetime import UTC, datetime
 from os import PathLike
 from typing import Final
 
-from reflexio_middleware.client.core import Core
-from reflexio_middleware.client.requests import named, told
+from reflexio_middleware.client.core import Core, named
+from reflexio_middleware.client.requests import told
 from reflexio_store.models import ClearUserDataResponse, LearningQuery, StorageStats, UserProfile
 
 _LAST: Final = 253_402_300_799  # 9999-12-31T23:59:59Z

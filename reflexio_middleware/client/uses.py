@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, get_args
 
-from reflexio_middleware.client.core import Core, checked
+from reflexio_middleware.client.core import Core, checked, ids_in, named, whose
 from reflexio_middleware.recall import experiment
 from reflexio_middleware.recall.experiment import ExperimentReport
 from reflexio_middleware.recall.explanation import Explanation, explain
@@ -104,18 +104,24 @@ class UsesApi(Core):
             kind: ``"profile"``, ``"user_playbook"`` or ``"agent_playbook"``.
             learning_ids: Which.
             user_id: Count only this user's turns.
+
+        Raises:
+            InvalidInputError: An argument is unusable.
         """
-        names = [str(name) for name in learning_ids]
-        found = self._settled().uses(kind, names, user_id=user_id)
+        if kind not in get_args(LearningKind):
+            problem = ("kind", f"must be one of {', '.join(get_args(LearningKind))}")
+            raise InvalidInputError("The call was refused", [problem])
+        names = ids_in("learning_ids", learning_ids)
+        found = self._settled().uses(kind, names, user_id=whose(user_id))
         return {name: found.get(name, Use()) for name in names}
 
     def explain(self, request_id: str) -> Explanation:
         """Why a turn was shown what recall put into its prompt: scores, reasons, and the messages behind each learning.
 
         Raises:
-            InvalidInputError: No turn of that id is stored.
+            InvalidInputError: No id is given, or no turn of that id is stored.
         """
-        found = explain(self._settled(), request_id)
+        found = explain(self._settled(), named("request_id", request_id))
         if found is None:
             raise InvalidInputError(
                 "There is nothing to explain", [("request_id", f"no turn {request_id!r} is stored")]

@@ -215,7 +215,8 @@ class Delivery:
 
     def _place(self) -> str:
         """Where turns wait."""
-        return f"the spool {self._folder}" if isinstance(self._spool, FileSpool) else "memory"
+        in_memory = self._folder is None or isinstance(self._spool, MemorySpool)
+        return "memory" if in_memory else f"the spool {self._folder}"
 
     def flush(self, timeout: float) -> int:
         """Wait until the store has the turns that were put so far, at most ``timeout`` seconds.
@@ -353,25 +354,29 @@ class Delivery:
         return True
 
     def _store(self, store: Requests, payloads: list[bytes]) -> None:
-        """Store a batch; if it is refused for good, store its turns one by one and set the refused ones aside."""
-        turns = [record for record in (self._decode(payload) for payload in payloads) if record is not None]
+        """Store a batch; what cannot be read, or is refused for good, is set aside once all the rest is stored."""
+        turns: list[TurnRecord] = []
+        bad: list[tuple[bytes, Exception]] = []
+        for payload in payloads:
+            try:
+                turns.append(TurnRecord.from_json(orjson.loads(payload)))
+            except (TypeError, ValueError, KeyError) as error:
+                bad.append((payload, error))
+        bad += [(orjson.dumps(turn.to_json()), refusal) for turn, refusal in self._refused(store, turns)]
+        for payload, reason in bad:
+            self._set_aside(payload, reason)
+
+    def _refused(self, store: Requests, turns: list[TurnRecord]) -> list[tuple[TurnRecord, Exception]]:
+        """Store turns together, or where they are refused for good one by one; those that are refused alone."""
         try:
             count("turns_stored", store.add_turns(turns, learn_after=self._learn_after))
         except _WAITING:
             raise
         except ReflexioError as error:
             if len(turns) == 1:
-                self._set_aside(orjson.dumps(turns[0].to_json()), error)
-                return
-            for turn in turns:
-                self._store(store, [orjson.dumps(turn.to_json())])
-
-    def _decode(self, payload: bytes) -> TurnRecord | None:
-        try:
-            return TurnRecord.from_json(orjson.loads(payload))
-        except (TypeError, ValueError, KeyError) as error:
-            self._set_aside(payload, error)
-            return None
+                return [(turns[0], error)]
+            return [refused for turn in turns for refused in self._refused(store, [turn])]
+        return []
 
     def _set_aside(self, payload: bytes, error: Exception) -> None:
         count("dead_letters")

@@ -7,12 +7,14 @@ import functools
 import inspect
 import pickle
 from collections.abc import AsyncIterator, Callable, Iterator
+from dataclasses import dataclass
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, NamedTuple
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from pydantic import BaseModel
 
 from reflexio_middleware import capture, current_turn, session, turn
 from reflexio_middleware.guard import raise_internal_errors
@@ -45,6 +47,34 @@ HISTORY = [
 ]
 
 
+class Chat(BaseModel):
+    """A body as web frameworks hand it to an agent."""
+
+    session_id: str = "s"
+    messages: list[Line] = []
+
+
+class Line(BaseModel):
+    role: str
+    content: str
+
+
+@dataclass
+class Asked:
+    session_id: str
+    question: str
+
+
+class Ask(NamedTuple):
+    user_id: str
+    query: str
+
+
+class Reply(BaseModel):
+    answer: str
+    sources: list[str] = []
+
+
 @pytest.mark.parametrize(
     ("args", "kwargs", "said"),
     [
@@ -62,11 +92,17 @@ HISTORY = [
         (([("human", "one"), ("ai", "two"), ("human", "three")],), {}, ["three"]),
         (([*HISTORY, {"role": "user", "content": "and"}],), {}, ["new", "and"]),
         (([*HISTORY, {"role": "assistant", "content": "prefill"}],), {}, []),
+        ((tuple(HISTORY),), {}, ["new"]),
+        ((Chat(messages=[Line(**item) for item in HISTORY]),), {}, ["new"]),
+        (("s", Asked("s", "hi")), {}, ["hi"]),
+        ((), {"body": Ask("ann", "hi"), "verbose": True}, ["hi"]),
+        ((Chat(),), {}, []),
+        ((Reply(answer="none asked"),), {}, []),
         ((42,), {}, []),
     ],
 )
 def test_the_users_new_message_is_found(sink: ListSink, args: Any, kwargs: Any, said: list[str]) -> None:
-    """Strings, messages, histories (only what is unanswered), and mappings that hold them."""
+    """Strings, messages, histories (only what is unanswered), and mappings and data objects that hold them."""
 
     @capture
     def agent(*args: Any, **kwargs: Any) -> str:
@@ -98,9 +134,44 @@ def test_input_and_output_can_be_said(sink: ListSink) -> None:
     def by_function(a: str, b: str) -> tuple[str, str]:
         return ("x", "y")
 
+    @capture(input="body")
+    def by_the_name_of_an_object(body: Asked, hint: str) -> str:
+        return "x"
+
     by_name("1", "2")
     by_function("1", "2")
-    assert sink.said == [[("user", "2"), ("assistant", "x")], [("user", "12"), ("assistant", "y")]]
+    by_the_name_of_an_object(Asked("s", "2"), "1")
+    assert sink.said == [
+        [("user", "2"), ("assistant", "x")],
+        [("user", "12"), ("assistant", "y")],
+        [("user", "2"), ("assistant", "x")],
+    ]
+
+
+def test_an_argument_of_a_class_method_is_found_by_its_name(sink: ListSink) -> None:
+    """Whichever decorator stands above the other."""
+
+    class Agent:
+        @capture(input="question")
+        @classmethod
+        def above(cls, style: str, question: str) -> str:
+            return "x"
+
+        @classmethod
+        @capture(input="question")
+        def below(cls, style: str, question: str) -> str:
+            return "x"
+
+        @capture(input="question")
+        @staticmethod
+        def static(style: str, question: str) -> str:
+            return "x"
+
+    for ask in (Agent.above, Agent.below, Agent.static, Agent().above):
+        ask("formal", "hi")
+    assert sink.said == [[("user", "hi"), ("assistant", "x")]] * 4
+    with pytest.raises(TypeError, match="the function has: cls, question"):
+        capture(input="quesion")(classmethod(lambda cls, question: question))  # type: ignore[arg-type]
 
 
 def test_an_unknown_input_name_is_an_error_at_decoration() -> None:
@@ -129,6 +200,9 @@ OPENAI_RESPONSE = SimpleNamespace(
         ("text", "text"),
         ({"role": "assistant", "content": "text"}, "text"),
         ({"answer": "text"}, "text"),
+        (Reply(answer="text", sources=["a"]), "text"),
+        (Chat(messages=[*(Line(**item) for item in HISTORY), Line(role="assistant", content="text")]), "text"),
+        (Asked("s", "why"), '{"session_id":"s","question":"why"}'),
         ({"messages": [*HISTORY, {"role": "assistant", "content": "text"}]}, "text"),
         ([*HISTORY, {"role": "assistant", "content": "text"}], "text"),
         (SimpleNamespace(output_text="text"), "text"),
@@ -139,7 +213,7 @@ OPENAI_RESPONSE = SimpleNamespace(
     ],
 )
 def test_the_agents_answer_is_found(sink: ListSink, result: Any, content: str | None) -> None:
-    """Text, messages, conversations (only what is new), mappings and response objects; other data as JSON."""
+    """Text, messages, conversations (only what is new), mappings, data and response objects; other data as JSON."""
 
     @capture
     def agent(messages: list[Any]) -> Any:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextvars
 import threading
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
@@ -13,12 +13,22 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import reflexio_middleware as reflexio
-from reflexio_middleware import bind, current_session, session
+from reflexio_middleware import Scope, bind, current_session, session
 
 
 def user() -> str | None:
     scope = current_session()
     return scope.user_id if scope else None
+
+
+class Listening:
+    """A client that notes which sessions are over."""
+
+    def __init__(self) -> None:
+        self.over: list[str] = []
+
+    def finish_soon(self, scope: Scope) -> None:
+        self.over.append(scope.session_id)
 
 
 def test_there_is_no_scope_outside_of_a_session() -> None:
@@ -63,6 +73,13 @@ def test_any_names_are_taken(session_id: object, user_id: object) -> None:
         assert scope.session_id
         assert len(scope.user_id) <= 1000
     assert current_session() is None
+
+
+def test_two_users_whose_ids_are_too_long_stay_two() -> None:
+    """What is behind the thousandth character tells them apart as well."""
+    with session(user_id="x" * 1000 + "ann") as ann, session(user_id="x" * 1000 + "bob") as bob:
+        assert ann.user_id != bob.user_id
+        assert len(ann.user_id) == len(bob.user_id) == 1000
 
 
 async def test_async_with_and_tasks_see_the_scope() -> None:
@@ -132,6 +149,64 @@ def test_as_decorator_each_call_is_a_session() -> None:
         seen.append(item)
         assert user() is None
     assert seen == ["ann", "ann"]
+
+
+def test_a_scope_inside_of_a_decorated_generator_lasts_over_its_steps() -> None:
+    """What its body opened is open in its next step again, and never in between."""
+
+    @session("outer", user_id="ann")
+    def steps() -> Iterator[str | None]:
+        with session("inner", user_id="bob"):
+            yield user()
+            yield user()
+        yield user()
+
+    seen = []
+    for item in steps():
+        seen.append(item)
+        assert user() is None
+    assert seen == ["bob", "bob", "ann"]
+
+
+def test_a_decorated_generator_is_over_once() -> None:
+    """At its end or when it is closed, not at each step."""
+    client = Listening()
+
+    @session("g", client=client, finish=True)
+    def steps() -> Iterator[int]:
+        yield len(client.over)
+        yield len(client.over)
+
+    assert list(steps()) == [0, 0]
+    assert client.over == ["g"]
+    left = steps()
+    next(left)
+    left.close()
+    assert client.over == ["g", "g"]
+
+
+async def test_what_a_decorated_function_returns_to_be_run_later_runs_in_its_scope() -> None:
+    """A plain decorator makes a plain function of a coroutine function."""
+    client = Listening()
+
+    async def asked() -> str | None:
+        await asyncio.sleep(0)
+        return f"{user()}, {len(client.over)} over"
+
+    async def streamed() -> AsyncIterator[str | None]:
+        yield user()
+
+    def steps() -> Iterator[str | None]:
+        yield user()
+
+    in_scope = session("s", user_id="ann", client=client, finish=True)
+    assert await in_scope(lambda: asked())() == "ann, 0 over"
+    assert client.over == ["s"]
+    assert [item async for item in in_scope(lambda: streamed())()] == ["ann"]
+    with session("t", user_id="bob"):
+        bound = bind(lambda: steps())
+    assert list(bound()) == ["bob"]
+    assert user() is None
 
 
 def test_scopes_may_be_left_in_any_order() -> None:

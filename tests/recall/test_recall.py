@@ -282,10 +282,13 @@ def test_a_threshold_that_makes_no_sense_is_refused(client: ReflexioClient) -> N
             search(query="tea", user_id="ann", threshold=float("nan"))
 
 
-def test_in_the_agents_path_nonsense_changes_nothing(known: ReflexioClient) -> None:
-    """The messages go on as they were."""
-    with raise_internal_errors(enabled=False):
-        assert known.inject(MESSAGES, user_id="ann", token_budget=-5, timeout=float("nan")) == MESSAGES
+async def test_what_makes_no_sense_is_refused_by_inject_as_by_recall(known: ReflexioClient) -> None:
+    """It stands in the program, and shows at the first call; only the messages may be whatever they are."""
+    for wrong in ({"token_budget": -5}, {"timeout": float("nan")}, {"placement": "top"}):
+        with raise_internal_errors(enabled=False), pytest.raises(InvalidInputError, match=next(iter(wrong))):
+            known.inject(MESSAGES, user_id="ann", **wrong)  # type: ignore[arg-type]
+        with raise_internal_errors(enabled=False), pytest.raises(InvalidInputError, match=next(iter(wrong))):
+            await known.inject_async(MESSAGES, user_id="ann", **wrong)  # type: ignore[arg-type]
 
 
 def test_who_opted_out_is_shown_nothing_personal_and_can_still_be_looked_into(known: ReflexioClient) -> None:
