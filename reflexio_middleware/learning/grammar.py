@@ -91,6 +91,7 @@ def _anchored(text: Mapping[str, str], orders: Mapping[str, str]) -> dict[str, s
         **text,
         "denials": rf"(?:{text['denials']})(?:\s*[,:;.!\u2013-]+\s*|$)",
         "pastes": rf"(?:{text['pastes']})[^:.?!\n]{{0,60}}:(?=\s)",
+        "pasted_below": rf"(?:{text['pasted_below']})[.?!]?[ \t]*\n",
     }
     for name, alternatives in orders.items():
         values[f"{name}_before"] = rf"(?:{alternatives})\b[,:]?\s+"
