@@ -122,12 +122,21 @@ def sentences(message: str, grammar: Grammar) -> list[Sentence]:
 def _own_words(message: str, grammar: Grammar) -> str:
     text = without_memory(message[:MAX_CHARACTERS]).translate(_STRAIGHT).replace("\r", "\n")
     text = _EMPHASIS.sub(r"\2", _QUOTED_LINE.sub("", _without_code(text)))
-    if _COLON.search(text) and (paste := grammar.text["pastes"].search(text)):
-        text = text[: paste.start()]
-    if "\n" in text and (paste := grammar.text["pasted_below"].search(text)):
-        text = text[: paste.start()]
+    text = _before_a_paste(text, grammar)
     for quotes in _QUOTES:
         text = quotes.sub(lambda match: match[1] if len(match[1].split()) <= 2 else "…", text)
+    return text
+
+
+def _before_a_paste(text: str, grammar: Grammar) -> str:
+    """The text up to what somebody else wrote: below the line that says so, a mail, or a conversation of several."""
+    if _COLON.search(text) and (paste := grammar.text["pastes"].search(text)):
+        text = text[: paste.end()].rstrip(": ")
+    if "\n" in text and (paste := grammar.text["pasted_below"].search(text)):
+        text = text[: paste.end()]
+    speakers = list(grammar.text["speakers"].finditer(text)) if _COLON.search(text) else []
+    if len({said["who"] for said in speakers}) > 1 and any(said["own"] for said in speakers):
+        text = text[: speakers[0].start()]
     return text
 
 

@@ -119,6 +119,11 @@ def test_a_topical_order_is_no_standing_one(learn: Learn) -> None:
         ("answer in german from now on pls", "Answer in German."),
         ("Please remember to run the tests before every commit.", "Run the tests before every commit."),
         ("You should have cancelled the hotel, too.", "Cancel the hotel."),
+        ("Quit using emojis.", "Do not use emojis."),
+        ("Please refrain from using emojis.", "Do not use emojis."),
+        ("All your answers should be in Spanish.", "Answer in Spanish."),
+        ("You should never catch bare Exception.", "Never catch bare Exception."),
+        ("Diet: I'm vegan.\nNote: this is important to me.", "Is vegan."),
     ],
 )
 def test_what_is_said_is_put_into_words_that_can_be_shown(learn: Learn, said: str, content: str) -> None:
@@ -142,11 +147,21 @@ def test_what_is_said_is_put_into_words_that_can_be_shown(learn: Learn, said: st
         "Please don't book the 6am flight.",
         "Don't use pandas here, polars please.",
         "You shouldn't have cancelled it.",
+        "I can't eat, I'm too sick.",
+        "I don't work here.",
     ],
 )
 def test_what_only_sounds_like_a_statement_teaches_nothing(learn: Learn, said: str) -> None:
     """Irony, what is at hand, and words that happen to stand in the right order."""
     assert contents(learn(f"user: Hello.\nagent: Hi.\nuser: {said}")) == []
+
+
+def test_what_stands_before_a_paste_is_read_whole(learn: Learn) -> None:
+    """Up to the colon, or to the end of its line."""
+    learned = learn("user: Always use my work mail for invoices: it is the short one")
+    assert contents(learned) == ["Always use the user's work mail for invoices."]
+    learned = learn("user: Translate this mail for me\nI live in Rome.\nagent: Ecco.\nuser: No, use du, not Sie.")
+    assert only_playbook(learned).trigger == "Translate this mail for me / du, Sie"
 
 
 def test_an_acronym_in_a_trigger_stays_one(learn: Learn) -> None:
@@ -346,6 +361,8 @@ def test_any_text_is_read_without_error_and_cites_only_what_exists(words: list[s
         "from: x\n",
         "$ ls\n",
         "*a ",
+        "Al: I\n",
+        "1:23 A: ",
         "translate this to that ",
         "here is the mail ",
         "\n. I like x",
