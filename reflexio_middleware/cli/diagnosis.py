@@ -21,9 +21,11 @@ from reflexio_middleware.delivery.dead_letters import FILE as LETTERS_FILE
 from reflexio_middleware.delivery.dead_letters import DeadLetter, DeadLetters
 from reflexio_middleware.delivery.orphans import unreadable, waiting
 from reflexio_middleware.embedding.setup import close_embedder, embedder_of
+from reflexio_middleware.learning.aggregate import AGGREGATE
 from reflexio_middleware.learning.generation import GENERATE
 from reflexio_middleware.learning.learn import LEARN, kind_of
 from reflexio_middleware.learning.metering import day_of
+from reflexio_middleware.learning.purge import PURGE
 from reflexio_middleware.settings import Settings, data_folder, masked, read_settings
 from reflexio_store.contract import Finding, JobState, Store
 from reflexio_store.errors import InvalidInputError, ReflexioError
@@ -227,7 +229,7 @@ def _look_inside(settings: Settings, found: Diagnosis) -> None:
         with closing(open_store(settings.store, api_key=settings.server_key)) as store:
             found.findings += store.check()
             found.counts = store.counts()
-            kinds = (LEARN, kind_of("llm"), GENERATE)
+            kinds = (LEARN, kind_of("llm"), GENERATE, AGGREGATE, PURGE)
             dead = [state for kind in kinds for state in store.job_states(kind, states=["dead"], limit=_DEAD_SHOWN)]
             found.dead_jobs = dead[:_DEAD_SHOWN]
             _models(store, found)

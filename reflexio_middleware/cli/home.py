@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from reflexio_middleware.cli.failing import CommandError
-from reflexio_store.errors import StoreURLError
+from reflexio_middleware.guard import log
+from reflexio_store.errors import StoreUnavailableError, StoreURLError
 
 if TYPE_CHECKING:
     from reflexio_middleware.client import ReflexioClient
@@ -69,9 +71,24 @@ def made_if_missing(url: str | None, *, learned: bool = False) -> Iterator[Refle
     settings = read_settings(store=url)
     free = settings.learning == "thread" and settings.extractors == ("statements",)
     learning = "off" if settings.learning == "off" else "thread" if learned and free else "later"
-    client = ReflexioClient(url, learning=learning)
+    with _no_other_word_of_a_store_that_is_away():
+        client = ReflexioClient(url, learning=learning)
+        try:
+            client.whoami()  # a command waits for no server that is away: it says so
+            yield client
+        finally:
+            client.close(_PATIENCE)
+
+
+@contextmanager
+def _no_other_word_of_a_store_that_is_away() -> Iterator[None]:
+    """Keep the warnings of it back: the command ends in one line that says so."""
+
+    def tells_more(record: logging.LogRecord) -> bool:
+        return not (isinstance(record.args, tuple) and any(isinstance(it, StoreUnavailableError) for it in record.args))
+
+    log.addFilter(tells_more)
     try:
-        client.whoami()  # a command waits for no server that is away: it says so
-        yield client
+        yield
     finally:
-        client.close(_PATIENCE)
+        log.removeFilter(tells_more)

@@ -58,7 +58,8 @@ def outcome(
         answer = client.mark_session_outcome(session_id, said_outcome, label=label, value=value, user_id=user)
     if not answer.success:
         raise CommandError(f"nothing was recorded: {answer.message}")
-    typer.echo(f"{answer.message}: session {session_id} of {answer.user_id or 'nobody'} was a {said_outcome}.")
+    of = answer.user_id or "nobody"
+    typer.echo(f"{answer.message}: the outcome of session {session_id} of {of} is {said_outcome}.")
 
 
 def experiment(

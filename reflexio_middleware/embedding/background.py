@@ -71,8 +71,12 @@ class BackgroundEmbedding:
             self._woken = True
             self._changed.notify_all()
             if self._thread is None or not self._thread.is_alive():
-                self._thread = threading.Thread(target=self._run, name="reflexio-embedding", daemon=True)
-                self._thread.start()
+                thread = threading.Thread(target=self._run, name="reflexio-embedding", daemon=True)
+                try:
+                    thread.start()
+                except RuntimeError:  # the interpreter is ending: the texts are in the home, for the next process
+                    return
+                self._thread = thread
 
     def wait(self, timeout: float) -> int:
         """Wait until every text has its vector, or the embedder fails, at most so many seconds; how many lack one
@@ -97,10 +101,15 @@ class BackgroundEmbedding:
             if self._asking >= _MOST_ASKING:  # an endpoint that hangs gets no further ones
                 count("embeddings_late")
                 return None
+            asked: Future[Meaning | None] = Future()
+            # a thread that nobody waits for when the process ends, as one of a pool would be waited for
+            thread = threading.Thread(target=self._ask, args=(text, asked), name="reflexio-embed", daemon=True)
+            try:
+                thread.start()
+            except RuntimeError:  # no thread is to be had: the interpreter is ending, or the machine has no more
+                count("embeddings_late")
+                return None
             self._asking += 1
-        asked: Future[Meaning | None] = Future()
-        # a thread that nobody waits for when the process ends, as one of a pool would be waited for
-        threading.Thread(target=self._ask, args=(text, asked), name="reflexio-embed", daemon=True).start()
         try:
             return asked.result(timeout)
         except Late:

@@ -40,6 +40,7 @@ class _Reader:
     def __init__(self, name: str) -> None:
         self._name = name
         self._number = 0
+        self._begun = False
         self._counts: Counter[str] = Counter()
         self._broken = False
         self._version = 1
@@ -49,8 +50,9 @@ class _Reader:
         self._number += 1
         if not line.strip():
             return None
+        first, self._begun = not self._begun, True
         try:
-            return self._noted(read_line(line, first=self._number == 1))
+            return self._noted(read_line(line, first=first), first)
         except BrokenLineError as error:
             problem = self._problem(str(error))
             if error.fatal:
@@ -58,7 +60,7 @@ class _Reader:
             self._broken = True
             return problem
 
-    def _noted(self, found: Header | Line | End) -> Line | None:
+    def _noted(self, found: Header | Line | End, first: bool) -> Line | None:
         if self._end is not None:
             raise BrokenLineError("a line after the end of the export; import each export by itself")
         if isinstance(found, Header):
@@ -66,7 +68,7 @@ class _Reader:
         elif isinstance(found, End):
             self._end = found
             self._compare(found)
-        elif self._number == 1:
+        elif first:
             raise BrokenLineError("the header of the export is missing")
         else:
             self._counts[found.kind] += 1
@@ -87,7 +89,7 @@ class _Reader:
 
     def missing(self) -> ImportFileError | None:
         """What is wrong with the file as a whole, now that all of it was read."""
-        if self._number == 0:
+        if not self._begun:
             raise ImportFileError(self._name, 1, "the file is empty: an export begins with a header line")
         if self._version == 1 or self._end is not None:
             return None

@@ -91,6 +91,9 @@ def _anchored(text: Mapping[str, str], orders: Mapping[str, str]) -> dict[str, s
         **text,
         "denials": rf"(?:{text['denials']})(?:\s*[,:;.!\u2013-]+\s*|$)",
         "pastes": rf"(?:{text['pastes']})[^:.?!\n]{{0,60}}:(?=\s)",
+        "pasted_below": rf"(?:{text['pasted_below']})[.?!]?[ \t]*\n|{text['pasted_mail']}",
+        "speakers": rf"(?m:^)[ \t]*(?:\[?\d{{1,2}}:\d{{2}}[\d:apm \]]{{0,8}})?(?!(?:{text['labels']}):)"
+        r"(?P<who>(?-i:[A-Z])[\w.'-]{0,24}(?: (?-i:[A-Z])[\w.'-]{0,24})?):[ \t](?P<own>.*\b(?:I|we|my|our)\b)?",
     }
     for name, alternatives in orders.items():
         values[f"{name}_before"] = rf"(?:{alternatives})\b[,:]?\s+"

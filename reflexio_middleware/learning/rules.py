@@ -13,7 +13,7 @@ from .wording import Filler
 
 _POLITE_QUESTION: Final = re.compile(r"(?:can|could|would|will) (?:you|we)\b", re.IGNORECASE)
 _ALWAYS: Final = re.compile(r"\b(?:always|at all times|every time)\b", re.IGNORECASE)
-_PLEASE: Final = re.compile(r"\b(?:please|kindly)\b", re.IGNORECASE)
+_PLEASE: Final = re.compile(r"\b(?:please|pls|plz|kindly)\b", re.IGNORECASE)
 
 
 @dataclass(frozen=True, slots=True)

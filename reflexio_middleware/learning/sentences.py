@@ -22,7 +22,9 @@ HELD: Final = ("secrets", "others", "supposed")
 _MEMORY: Final = re.compile(r"<reflexio_memory\b", re.IGNORECASE)
 _MEMORY_END: Final = "</reflexio_memory>"
 _FENCE: Final = re.compile(r"^[ \t]*(```|~~~)", re.MULTILINE)
-_QUOTED_LINE: Final = re.compile(r"^[ \t]*(?:>|\|).*$", re.MULTILINE)
+_QUOTED_LINE: Final = re.compile(r"^[ \t]*(?:[>|].*|\$ (?=[a-z./~]).*(?:\n(?![ \t]*$).+)*)$", re.MULTILINE)
+"""A quoted line, or the command of a shell with what it printed."""
+_EMPHASIS: Final = re.compile(r"(?<![\w*])(\*{1,3})(?=[^\s*])([^*\n]+)(?<=[^\s*])\1(?![\w*])")
 _QUOTES: Final = (
     re.compile(r'"([^"\n]{1,2000})"'),
     re.compile(r"“([^”\n]{1,2000})”"),
@@ -65,7 +67,7 @@ _QUESTION_PART: Final = re.compile(
 )
 _CLAUSES: Final = re.compile(
     r"(?:,\s*|\s+)(?:and|but|so|because|since|as|though|although|which is why|whereas|while|plus|also) "
-    r"(?=(?:I|we|my|our)\b)|[,:]\s+(?=(?:I|we|my|our|by the way|what|so|it|it's|but)\b)|\s*\(|\)\s*",
+    r"(?=(?:I|we|my|our)\b)|[,:]\s+(?=(?:I|we|my|our|by the way|what|so|it|it's|but|now (?:I|we))\b)|\s*\(|\)\s*",
     re.IGNORECASE,
 )
 _SUBJECT: Final = re.compile(r"(?:I|we|my)\b(?!.*\b(?:who|that|which|those|the|not|never|cannot)\b)", re.IGNORECASE)
@@ -119,11 +121,22 @@ def sentences(message: str, grammar: Grammar) -> list[Sentence]:
 
 def _own_words(message: str, grammar: Grammar) -> str:
     text = without_memory(message[:MAX_CHARACTERS]).translate(_STRAIGHT).replace("\r", "\n")
-    text = _QUOTED_LINE.sub("", _without_code(text))
-    if _COLON.search(text) and (paste := grammar.text["pastes"].search(text)):
-        text = text[: paste.start()]
+    text = _EMPHASIS.sub(r"\2", _QUOTED_LINE.sub("", _without_code(text)))
+    text = _before_a_paste(text, grammar)
     for quotes in _QUOTES:
         text = quotes.sub(lambda match: match[1] if len(match[1].split()) <= 2 else "…", text)
+    return text
+
+
+def _before_a_paste(text: str, grammar: Grammar) -> str:
+    """The text up to what somebody else wrote: below the line that says so, a mail, or a conversation of several."""
+    if _COLON.search(text) and (paste := grammar.text["pastes"].search(text)):
+        text = text[: paste.end()].rstrip(": ")
+    if "\n" in text and (paste := grammar.text["pasted_below"].search(text)):
+        text = text[: paste.end()]
+    speakers = list(grammar.text["speakers"].finditer(text)) if _COLON.search(text) else []
+    if len({said["who"] for said in speakers}) > 1 and any(said["own"] for said in speakers):
+        text = text[: speakers[0].start()]
     return text
 
 

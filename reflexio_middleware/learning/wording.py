@@ -15,7 +15,7 @@ _AGENT: Final = {
     "my": "the user's", "mine": "the user's", "i": "the user", "me": "the user", "myself": "the user", "am": "is",
     "our": "the user's", "us": "the user", "we": "they",
 }  # fmt: skip
-_TAILS: Final = {"place": "place_tail", "thing": "thing_tail", "things": "thing_tail"}
+_TAILS: Final = {"place": "place_tail", **dict.fromkeys(("thing", "things", "what", "rest"), "thing_tail")}
 _SELF: Final = re.compile(r"(?<![\w'-])(?:my|mine|I|me|myself|our|ours|we|us|ourselves|am)(?![\w-])", re.IGNORECASE)
 _PLACE: Final = re.compile(r"(\[?)([^\[\]<>]*)<([a-z]+)(?:\|(\w+))?>([^\[\]<>]*)(\]?)")
 _DENY: Final = {

@@ -146,6 +146,18 @@ def test_dead_jobs_are_shown_with_their_reason_and_can_be_retried(run: Run, tmp_
     assert again.code == 1 and "nothing was changed" in again.err
 
 
+@pytest.mark.parametrize("kind", ["generate", "aggregate", "purge", "learn.llm"])
+def test_a_dead_job_of_any_kind_is_shown_with_its_reason(run: Run, tmp_path: Path, kind: str) -> None:
+    """Whoever is told to mend the reason can read it."""
+    url = f"sqlite:///{tmp_path / 'dead.db'}"
+    store = open_store(url)
+    store.put_job(kind, "v1")
+    job = store.claim_job(kind, lease_seconds=60)
+    assert job is not None and store.fail_job(job, "ExtractionError: the embedder is away", retry_after=None)
+    store.close()
+    assert "the embedder is away" in run("doctor", "--store", url).out
+
+
 def test_a_folder_that_is_a_file_is_a_finding(run: Run, tmp_path: Path) -> None:
     """The place cannot hold a database."""
     (tmp_path / "file").write_text("")

@@ -285,6 +285,7 @@ def test_a_broken_line_is_named_and_nothing_is_imported(line: bytes, reason: str
     ("content", "reason"),
     [
         (b"", "the file is empty"),
+        (b"\n\n", "the file is empty"),
         (_HEADER.replace(b'"version":1', b'"version":9') + _TURN, "upgrade reflexio-middleware"),
         (_HEADER.replace(b"reflexio-", b"other-") + _TURN, "the format is not"),
     ],
@@ -306,6 +307,7 @@ def test_a_file_that_is_none_of_ours_is_refused_whole(content: bytes, reason: st
         (lambda lines: [*lines[:1], *lines[2:]], 3, "the export had 2 lines of the type 'request', here are 1"),
         (lambda lines: [*lines, lines[1]], 5, "a line after the end"),
         (lambda lines: [*lines[:-1], lines[-1][:9]], 4, "is no JSON"),
+        (lambda lines: [b"\n", *lines[1:]], 2, "the header of the export is missing"),
     ],
 )
 def test_a_damaged_export_is_refused_and_nothing_is_imported(damage: Any, line: int, reason: str) -> None:
@@ -362,6 +364,9 @@ def test_export_replaces_no_file_unless_it_is_told_to(run: Run, url: str, tmp_pa
     assert file.read_text() == "mine"
     assert run("export", str(file), "--force", "--store", url).code == 0
     assert "there is no folder" in run("export", str(tmp_path / "no" / "x"), "--store", url).err
+    (tmp_path / "folder.jsonl").mkdir()
+    assert "is a folder" in run("export", str(tmp_path / "folder.jsonl"), "--force", "--store", url).err
+    (tmp_path / "folder.jsonl").rmdir()
     assert sorted(path.name for path in tmp_path.glob("*jsonl*")) == ["memory.jsonl"]
 
 
@@ -406,6 +411,13 @@ def test_a_copy_is_complete_though_some_of_it_has_expired(run: Run, tmp_path: Pa
         first.add_learnings([UserProfile(user_id="ann", content="Was in Rome.", expiration_timestamp=1)])
     ran = run("copy", url, other, "--json")
     assert ran.code == 0 and ran.json["profiles"]["in_to"] == 1
+
+
+def test_an_empty_line_before_an_export_is_no_part_of_it() -> None:
+    """An editor may leave one."""
+    with opened() as store:
+        done = import_from(store, io.BytesIO(b"\n" + _HEADER + _TURN), "some.jsonl")
+        assert done.kinds["request"].new == 1
 
 
 def test_what_a_server_does_not_keep_is_counted(run: Run, url: str, tmp_path: Path) -> None:

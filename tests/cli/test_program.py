@@ -53,6 +53,15 @@ def test_a_damaged_store_is_one_line_too(run: Run, tmp_path: Path) -> None:
     assert ran.code == 2 and ran.err.startswith("error: ") and ran.err.count("\n") == 1
 
 
+@pytest.mark.parametrize("command", [["sessions"], ["learnings"], ["export", "-"]])
+def test_a_store_that_is_away_is_one_line_too(run: Run, caplog: pytest.LogCaptureFixture, command: list[str]) -> None:
+    """The threads of the client, which meet the same, add no warnings to it."""
+    ran = run(*command, "--store", "postgresql://nobody@127.0.0.1:1/reflexio")
+    assert (ran.code, ran.out) == (2, "")
+    assert ran.err.count("\n") == 1 and "is not available" in ran.err
+    assert not caplog.records
+
+
 def test_no_command_prints_the_help(run: Run) -> None:
     """Every command stands in it."""
     ran = run()

@@ -51,7 +51,7 @@ def test_an_outcome_is_recorded_once(run: Run, asked: tuple[str, str]) -> None:
     """Another report of the same session is refused."""
     url, _ = asked
     first = run("--store", url, "outcome", "second", "success", "--label", "sold", "--value", "9.5")
-    assert (first.code, first.out) == (0, "Recorded: session second of ann was a success.\n")
+    assert (first.code, first.out) == (0, "Recorded: the outcome of session second of ann is success.\n")
     again = run("--store", url, "outcome", "second", "failure")
     assert again.code == 1 and "Another outcome was reported before" in again.err
     assert run("--store", url, "outcome", "second", "fine").code == 2

@@ -101,11 +101,67 @@ def test_a_topical_order_is_no_standing_one(learn: Learn) -> None:
         ("My pronouns are they/them.", "Uses the pronouns they/them."),
         ("I use he/him pronouns, by the way.", "Uses the pronouns he/him."),
         ("My name is mia_li_3668. I have a cat.", "Has a cat."),
+        ("I'm allergic to cats, dogs and dust.", "Is allergic to cats, dogs and dust."),
+        ("**Important**: I'm allergic to *shellfish*.", "Is allergic to shellfish."),
+        ("I love hiking, biking and swimming.", "Loves hiking, biking and swimming."),
+        ("I've lived in Kyoto since 2019.", "Lives in Kyoto."),
+        ("I used to be a teacher, now I'm a yoga instructor.", "Is a yoga instructor."),
+        ("Remember my birthday is June 3rd.", "Birthday is June 3rd."),
+        ("Please don't forget I'm vegan.", "Is vegan."),
+        ("I was born on 4 July 1990.", "Birthday is 4 July 1990."),
+        ("Turns out I'm lactose intolerant.", "Is lactose intolerant."),
+        ("I'm 25 weeks pregnant.", "Is pregnant."),
+        ("I quit my job at Google last month.", "No longer works for Google."),
+        ("My employer is Bosch.", "Works for Bosch."),
+        ("We always fly business.", "Always flies business."),
+        ("I normally pay with PayPal but it isn't offered here.", "Normally pays with PayPal."),
+        ("I run Docker Desktop and it eats my RAM.", "Runs Docker Desktop."),
+        ("answer in german from now on pls", "Answer in German."),
+        ("Please remember to run the tests before every commit.", "Run the tests before every commit."),
+        ("You should have cancelled the hotel, too.", "Cancel the hotel."),
+        ("Quit using emojis.", "Do not use emojis."),
+        ("Please refrain from using emojis.", "Do not use emojis."),
+        ("All your answers should be in Spanish.", "Answer in Spanish."),
+        ("You should never catch bare Exception.", "Never catch bare Exception."),
+        ("Diet: I'm vegan.\nNote: this is important to me.", "Is vegan."),
     ],
 )
 def test_what_is_said_is_put_into_words_that_can_be_shown(learn: Learn, said: str, content: str) -> None:
     """Sentences as people write them, found in conversations of many styles."""
     assert contents(learn(f"user: Hello.\nagent: Hi.\nuser: {said}")) == [content]
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        "Oh great, I just love waiting 45 minutes on hold.",
+        "Sure, because I love paying twice.",
+        "Thanks for nothing. I really enjoy wasting my time.",
+        "Yeah right, I'm a doctor.",
+        "I have 2 tickets for my kids.",
+        "I have a question about my car.",
+        "I work on it every day.",
+        "I have anxiety about this flight.",
+        "My wife is called away often.",
+        "My name is spelled wrong.",
+        "Please don't book the 6am flight.",
+        "Don't use pandas here, polars please.",
+        "You shouldn't have cancelled it.",
+        "I can't eat, I'm too sick.",
+        "I don't work here.",
+    ],
+)
+def test_what_only_sounds_like_a_statement_teaches_nothing(learn: Learn, said: str) -> None:
+    """Irony, what is at hand, and words that happen to stand in the right order."""
+    assert contents(learn(f"user: Hello.\nagent: Hi.\nuser: {said}")) == []
+
+
+def test_what_stands_before_a_paste_is_read_whole(learn: Learn) -> None:
+    """Up to the colon, or to the end of its line."""
+    learned = learn("user: Always use my work mail for invoices: it is the short one")
+    assert contents(learned) == ["Always use the user's work mail for invoices."]
+    learned = learn("user: Translate this mail for me\nI live in Rome.\nagent: Ecco.\nuser: No, use du, not Sie.")
+    assert only_playbook(learned).trigger == "Translate this mail for me / du, Sie"
 
 
 def test_an_acronym_in_a_trigger_stays_one(learn: Learn) -> None:
@@ -145,6 +201,13 @@ def test_a_passing_fact_passes(learn: Learn) -> None:
     assert isinstance(profile, UserProfile)
     assert profile.profile_time_to_live == "one_week"
     assert profile.expiration_timestamp == CREATED + 7 * 86_400
+
+
+def test_a_pregnancy_passes(learn: Learn) -> None:
+    """Nobody is pregnant for ever."""
+    (profile,) = learn("user: I'm pregnant, can I eat sushi?")
+    assert isinstance(profile, UserProfile)
+    assert profile.profile_time_to_live == "one_year"
 
 
 @pytest.mark.parametrize("role", ["user", "USER", "Human", "customer", "client"])
@@ -294,6 +357,14 @@ def test_any_text_is_read_without_error_and_cites_only_what_exists(words: list[s
         "use a, not b instead of c ",
         "I have two big kids and one small kid ",
         "I speak german and french, ",
+        "I love a, b and c d and ",
+        "from: x\n",
+        "$ ls\n",
+        "*a ",
+        "Al: I\n",
+        "1:23 A: ",
+        "translate this to that ",
+        "here is the mail ",
         "\n. I like x",
         "translate this: ",
     ],

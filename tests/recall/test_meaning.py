@@ -211,6 +211,18 @@ def test_what_is_missing_for_meaning_is_said_at_once(monkeypatch: pytest.MonkeyP
         ReflexioClient("sqlite://", learning=learning, embedder=Topics())
 
 
+def test_where_no_thread_is_to_be_had_the_words_still_find(topics: Topics) -> None:
+    """As in an ending interpreter; however often that was, meaning is back with the threads."""
+    with client_of(topics) as client:
+        ordinary = threading.stack_size(1 << 46)  # more than there is: no thread starts
+        try:
+            answers = [client.search("likes tea", user_id="ann") for _ in range(20)]
+        finally:
+            threading.stack_size(ordinary)
+        assert all(answer.degraded and answer.profiles[0].content == "likes tea" for answer in answers)
+        assert not client.search("bring me a beverage", user_id="ann").degraded
+
+
 def test_an_endpoint_that_hangs_delays_no_process(tmp_path: Path) -> None:
     """Neither the end of one, nor the closing of a client."""
     program = """
