@@ -77,14 +77,14 @@ class ReflexioMiddleware(AgentMiddleware[_State, Any, Any]):
         query = _new_question(state)
         if not query:
             return None
-        return self._kept(state, self._recalling.block(query, self._recalling.where(context=runtime.context)))
+        return self._kept(state, self._recalling.block(query, context=runtime.context))
 
     async def abefore_agent(self, state: _State, runtime: Runtime[Any]) -> dict[str, Any] | None:
         """:meth:`before_agent`, without blocking the event loop."""
         query = _new_question(state)
         if not query:
             return None
-        return self._kept(state, await self._recalling.ablock(query, self._recalling.where(context=runtime.context)))
+        return self._kept(state, await self._recalling.ablock(query, context=runtime.context))
 
     def wrap_model_call(
         self, request: ModelRequest[Any], handler: Callable[[ModelRequest[Any]], ModelResponse[Any]]
@@ -92,9 +92,7 @@ class ReflexioMiddleware(AgentMiddleware[_State, Any, Any]):
         """Call the model with the block in its prompt."""
         block = self._block_in(request)
         if block is None:
-            query = question_in(request.messages)
-            where = self._recalling.where(context=request.runtime.context)
-            block = self._recalling.block(query, where) if query else ""
+            block = self._recalling.block(question_in(request.messages), context=request.runtime.context)
         return handler(self._with(request, block))
 
     async def awrap_model_call(
@@ -103,9 +101,7 @@ class ReflexioMiddleware(AgentMiddleware[_State, Any, Any]):
         """:meth:`wrap_model_call`, without blocking the event loop."""
         block = self._block_in(request)
         if block is None:
-            query = question_in(request.messages)
-            where = self._recalling.where(context=request.runtime.context)
-            block = await self._recalling.ablock(query, where) if query else ""
+            block = await self._recalling.ablock(question_in(request.messages), context=request.runtime.context)
         return await handler(self._with(request, block))
 
     def _kept(self, state: _State, block: str) -> dict[str, Any]:

@@ -7,7 +7,6 @@ import weakref
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
-from uuid import UUID
 
 from langchain_core.messages import SystemMessage
 
@@ -57,13 +56,12 @@ class Recalling:
     def __deepcopy__(self, memo: dict[int, Any]) -> Recalling:
         return self  # the client is shared by every copy of a model
 
-    def where(
-        self, run_id: UUID | None = None, metadata: Mapping[str, Any] | None = None, context: object = None
-    ) -> Where:
-        """Whose: what is named here, else by the run's ``context``, turn, ``configurable`` or ``metadata``, else
-        by the session around. A turn that does not know its user learns it so.
+    def where(self, run: Any = None, context: object = None) -> Where:
+        """Whose: what is named here, else by the ``context`` of the ``run`` (a run manager of LangChain), its turn,
+        ``configurable`` or ``metadata``, else by the session around. A turn that does not know its user learns it so.
         """
-        turn = RUNS.turn_here(run_id)
+        turn = RUNS.turn_here(getattr(run, "run_id", None))
+        metadata = getattr(run, "metadata", None)
 
         def named(name: str) -> str | None:
             known = context.get(name) if isinstance(context, Mapping) else getattr(context, name, None)
@@ -76,9 +74,12 @@ class Recalling:
             turn.name_user(where.user_id)
         return where
 
-    def block(self, query: str, where: Where) -> str:
-        """The block for ``query``; ``""`` when nothing fits, or the recall failed."""
+    def block(self, query: str, run: Any = None, context: object = None) -> str:
+        """The block for ``query``, see :meth:`where`; ``""`` when nothing is asked or fits, or the recall failed."""
         with guard("recalling for a model"):
+            where = self.where(run, context)
+            if not query:
+                return ""
             known = self._known(query, where)
             if known is None:
                 client = client_or_current(self.client)
@@ -86,9 +87,12 @@ class Recalling:
             return self._noted(query, where, known)
         return ""
 
-    async def ablock(self, query: str, where: Where) -> str:
+    async def ablock(self, query: str, run: Any = None, context: object = None) -> str:
         """:meth:`block`, without blocking the event loop."""
         with guard("recalling for a model"):
+            where = self.where(run, context)
+            if not query:
+                return ""
             known = self._known(query, where)
             if known is None:
                 client = client_or_current(self.client)
