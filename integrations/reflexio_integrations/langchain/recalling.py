@@ -18,7 +18,7 @@ from reflexio_middleware.scope import current_session
 
 from .reading import new_from_user
 from .runs import RUNS
-from .scoping import client_or_current, configured
+from .scoping import SESSION_KEYS, client_or_current, configured
 
 if TYPE_CHECKING:
     from reflexio_middleware import Recall, ReflexioClient
@@ -31,10 +31,11 @@ _of_turns: weakref.WeakKeyDictionary[Turn, dict[tuple[str | None, ...], Recall]]
 
 @dataclass(frozen=True, slots=True)
 class Where:
-    """Whose learnings are wanted (None: nobody is named), and the turn that they are for."""
+    """Whose learnings are wanted and in which session (None: not named), and the turn that they are for."""
 
     user_id: str | None = None
     agent_version: str | None = None
+    session_id: str | None = None
     turn: Turn | None = None
 
 
@@ -66,10 +67,12 @@ class Recalling:
         def named(name: str) -> str | None:
             known = context.get(name) if isinstance(context, Mapping) else getattr(context, name, None)
             found = getattr(self, name) or known or (getattr(turn.scope, name) if turn else "")
-            found = found or configured(name) or (metadata or {}).get(name) or getattr(current_session(), name, "")
+            found = found or configured(name, metadata) or getattr(current_session(), name, "")
             return str(found) if found else None
 
-        where = Where(named("user_id"), named("agent_version"), turn)
+        sessions = (configured(name, metadata) for name in SESSION_KEYS)
+        session_id = turn.scope.session_id if turn else next(filter(None, sessions), None)
+        where = Where(named("user_id"), named("agent_version"), session_id, turn)
         if turn is not None and where.user_id:
             turn.name_user(where.user_id)
         return where
@@ -103,7 +106,7 @@ class Recalling:
     def _limits(self, where: Where) -> dict[str, Any]:
         return {
             "user_id": where.user_id,
-            "session_id": where.turn.scope.session_id if where.turn else None,
+            "session_id": where.session_id,
             "agent_version": where.agent_version,
             "token_budget": self.token_budget,
             "timeout": self.timeout,
