@@ -188,6 +188,28 @@ def test_it_can_be_given_twice(learned: Memory) -> None:
     assert recalled(calls) == [1]
 
 
+@pytest.mark.parametrize("others", ["middleware", "model", "injected"])
+@pytest.mark.parametrize("placement", ["turn", "system"])
+def test_a_prompt_shows_one_block_wherever_others_put_theirs(learned: Memory, others: str, placement: Any) -> None:
+    """At the other place, too; within a captured turn the same is asked for once."""
+    calls, client = model(), learned.client
+    elsewhere: Any = "system" if placement == "turn" else "turn"
+    chat = with_memory(calls, client, placement=elsewhere) if others == "model" else calls
+    middleware = [ReflexioMiddleware(client, placement=placement)]
+    if others == "middleware":
+        middleware.append(ReflexioMiddleware(client, placement=elsewhere))
+    given = QUESTION["messages"]
+    if others == "injected":
+        given = client.inject(given, user_id="ann", placement=elsewhere)
+    before = client.stats().get("recalls", 0)
+    config: Config = {"callbacks": [ReflexioCallbackHandler(client=client, user_id="ann")]}
+    create_agent(chat, middleware=middleware, system_prompt="Be brief.").invoke({"messages": given}, config)
+    assert recalled(calls) == [1]
+    assert client.stats()["recalls"] - before == 1
+    [item] = learned.requests()
+    assert [found.kind for said in item.interactions for found in said.retrieved_learnings] == ["profile"]
+
+
 def test_a_resumed_run_recalls_anew(learned: Memory) -> None:
     """The block is in no checkpoint."""
     calls = model(call("ask", "c1", question="Sure?"), "metric")

@@ -11,8 +11,10 @@ from langchain.agents.middleware.types import AgentMiddleware, AgentState, Model
 from langchain_core.messages import SystemMessage
 from langgraph.channels.untracked_value import UntrackedValue
 
+from reflexio_middleware.recall.inject import holds_block
+
 from .reading import new_from_user
-from .recalling import Placement, Recalling, question_in, with_block
+from .recalling import Placement, Recalling, question_in, with_block, words_of
 
 if TYPE_CHECKING:
     from langgraph.runtime import Runtime
@@ -112,17 +114,17 @@ class ReflexioMiddleware(AgentMiddleware[_State, Any, Any]):
         return kept.get(self._name)
 
     def _with(self, request: ModelRequest[Any], block: str) -> ModelRequest[Any]:
-        if not block:
+        before = [request.system_message] if request.system_message else []
+        if not block or holds_block([*before, *request.messages]):
             return request
         if self._recalling.placement == "turn":
             return request.override(messages=with_block(request.messages, block, "turn"))
-        before = [request.system_message] if request.system_message else []
         made = with_block(before, block, "system")[0]
         return request.override(system_message=made if isinstance(made, SystemMessage) else SystemMessage(block))
 
 
 def _new_question(state: _State) -> str:
-    return "\n".join(message.text for message in new_from_user(state["messages"]) if message.text).strip()
+    return words_of(new_from_user(state["messages"]))
 
 
 _lock = threading.Lock()

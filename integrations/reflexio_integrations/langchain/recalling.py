@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import threading
 import weakref
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
 from langchain_core.messages import SystemMessage
 
-from reflexio_middleware.capture.messages import MEMORY_TAG
+from reflexio_middleware.capture.messages import Message, strip_injected
 from reflexio_middleware.capture.turn import Turn
 from reflexio_middleware.guard import guard
 from reflexio_middleware.recall.inject import inject_block
@@ -136,20 +136,15 @@ def question_in(messages: Sequence[Any]) -> str:
             if getattr(messages[at], "type", "") == "human":
                 new = new_from_user(messages[: at + 1])
                 break
-    return "\n".join(message.text for message in new if message.text).strip()
+    return words_of(new)
 
 
-def holds_block(message: Any) -> bool:
-    """Whether a recalled block stands in this message already."""
-    return f"<{MEMORY_TAG}>" in str(getattr(message, "text", ""))
+def words_of(said: Iterable[Message]) -> str:
+    """What a user said in some messages, without what was recalled for it before."""
+    return "\n".join(filter(None, (strip_injected(message.text) for message in said))).strip()
 
 
 def with_block(messages: Sequence[Any], block: str, placement: Placement) -> list[Any]:
     """A new list of messages that holds ``block`` once; the given messages stay as they are."""
-    role = "human" if placement == "turn" else "system"
-    target = next((item for item in reversed(messages) if getattr(item, "type", "") == role), None)
-    if not block or (target is not None and holds_block(target)):
-        return list(messages)
-    if target is None and placement == "system":
-        return [SystemMessage(block), *messages]
-    return inject_block(messages, block, placement)
+    made = inject_block(messages, block, placement)
+    return made if len(made) == len(messages) else [SystemMessage(block), *messages]
