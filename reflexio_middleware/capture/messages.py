@@ -22,7 +22,8 @@ from reflexio_store.records import InteractionRecord
 MEMORY_TAG: Final = "reflexio_memory"
 """The tag around text that recall puts into a prompt. What stands inside is never stored as anybody's words."""
 
-_INJECTED: Final = re.compile(rf"\s*<{MEMORY_TAG}\b[^>]*>.*?</{MEMORY_TAG}>\s*", re.DOTALL)
+_BEGIN: Final = re.compile(rf"<{MEMORY_TAG}\b[^<>]*>")
+_END: Final = f"</{MEMORY_TAG}>"
 ROLES: Final = {
     "human": "user", "HumanMessageChunk": "user",
     "ai": "assistant", "AIMessageChunk": "assistant", "model": "assistant",
@@ -46,8 +47,15 @@ class Message:
 
 
 def strip_injected(text: str) -> str:
-    """``text`` without the blocks that recall put into it."""
-    return _INJECTED.sub("\n", text).strip() if f"<{MEMORY_TAG}" in text else text
+    """``text`` without the blocks that recall put into it. However many tags a text holds, it is read once."""
+    if f"<{MEMORY_TAG}" not in text:
+        return text
+    kept: list[str] = []
+    at = 0
+    while (begin := _BEGIN.search(text, at)) and (end := text.find(_END, begin.end())) >= 0:
+        kept.append(text[at : begin.start()].strip())
+        at = end + len(_END)
+    return "\n".join([*kept, text[at:].strip()]).strip()
 
 
 def is_message(value: Any) -> bool:

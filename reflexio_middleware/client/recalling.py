@@ -264,7 +264,7 @@ class RecallApi(Core):
                  "`with session(..., user_id=...)` or recall(..., user_id=...)")  # fmt: skip
         session = cleaned(session_id) or (scope.session_id if scope else "")
         question = _Question(
-            text=query[:_MAX_QUERY],
+            text=strip_injected(query)[:_MAX_QUERY],
             user_id=user,
             agent_version=cleaned(agent_version) or (scope.agent_version if scope else "") or settings.agent_version,
             session_id=session,
@@ -317,7 +317,7 @@ class RecallApi(Core):
             held = self._frozen.get(question.conversation, store, user_id=question.user_id) if question.hold else None
             found = held or choose(
                 store,
-                strip_injected(question.text),
+                question.text,
                 user_id=question.user_id,
                 agent_version=question.agent_version,
                 top_k=question.top_k,

@@ -6,12 +6,13 @@ import copy
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
-from reflexio_middleware.recall.render import OPEN
+from reflexio_middleware.recall.render import HEAD
 
 Placement = Literal["turn", "system"]
 
 _USER = ("user", "human")
 _SYSTEM = ("system", "developer")
+_TYPES = frozenset({"human", "system", "ai", "tool"})  # roles, as LangChain's messages have them
 
 
 def latest_user_text(messages: Sequence[Any]) -> str:
@@ -24,11 +25,12 @@ def latest_user_text(messages: Sequence[Any]) -> str:
 
 def inject_block(messages: Sequence[Any], block: str, placement: Placement = "turn") -> list[Any]:
     """A new list in which ``block`` stands before the latest user message's text (``"turn"``), or at the end of the
-    system message (``"system"``; one is put first if there is none). An empty block changes nothing."""
+    system message (``"system"``; one is put first if there is none). An empty block changes nothing, nor does any
+    where one stands already."""
     made = list(messages)
+    if not block or holds_block(made):
+        return made
     at = _last(made, _USER if placement == "turn" else _SYSTEM)
-    if not block or (at is not None and OPEN in _text(_content(made[at]))):
-        return made  # nothing fits, or a block stands there already
     if at is not None:
         made[at] = _with_block(made[at], block, first=placement == "turn")
     elif placement == "system":
@@ -36,12 +38,20 @@ def inject_block(messages: Sequence[Any], block: str, placement: Placement = "tu
     return made
 
 
+def holds_block(messages: Sequence[Any]) -> bool:
+    """Whether a block stands in the latest user message or in a system message: no prompt is given a second one."""
+    latest = _last(messages, _USER)
+    places = (item for at, item in enumerate(messages) if at == latest or _role(item) in _SYSTEM)
+    return any(HEAD in _text(_content(item)) for item in places)
+
+
 def _role(message: Any) -> str:
     if isinstance(message, Mapping):
         return str(message.get("role", ""))
     if isinstance(message, tuple):
         return str(message[0])
-    return str(getattr(message, "role", None) or getattr(message, "type", ""))
+    kind = getattr(message, "type", "")
+    return kind if kind in _TYPES else str(getattr(message, "role", None) or kind)
 
 
 def _content(message: Any) -> Any:
@@ -66,8 +76,8 @@ def _text(content: Any) -> str:
 def _joined(content: Any, block: str, *, first: bool) -> Any:
     if isinstance(content, str) or content is None:
         return "\n\n".join(part for part in ((block, content) if first else (content, block)) if part)
-    kinds = [part.get("type") for part in content if isinstance(part, Mapping)]
-    part = {"type": "input_text" if "input_text" in kinds else "text", "text": block}
+    kinds = [str(part.get("type")) for part in content if isinstance(part, Mapping)]
+    part = {"type": "input_text" if any(kind.startswith("input_") for kind in kinds) else "text", "text": block}
     return [part, *content] if first else [*content, part]
 
 

@@ -629,6 +629,22 @@ def test_what_recall_injected_is_not_stored_as_the_users_words(sink: ListSink) -
     assert sink.said == [[("user", "hello"), ("assistant", "ok")]]
 
 
+@pytest.mark.parametrize(
+    "text",
+    ["<reflexio_memory>" * 50_000, "<reflexio_memory" * 50_000, " " * 900_000 + "<reflexio_memory>"],
+    ids=["begins", "half begins", "blanks"],
+)
+def test_no_text_of_a_user_holds_up_the_agent(sink: ListSink, text: str) -> None:
+    """Tags that nothing closes are words; each text is read once, which took minutes where each tag was tried anew."""
+
+    @capture
+    def agent(text: str) -> str:
+        return "ok"
+
+    agent(text)
+    assert sink.said == [[("user", text.strip()), ("assistant", "ok")]]
+
+
 class Hostile:
     """An object whose every look raises."""
 

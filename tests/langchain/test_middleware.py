@@ -119,12 +119,13 @@ class Context:
     "named",
     [
         {"config": {"configurable": {"user_id": "ann"}}},
+        {"config": {"metadata": {"user_id": "ann"}}},
         {"config": {"metadata": {"user_id": "ann"}}, "handler": {}},
         {"config": {}, "handler": {"user_id": "ann"}},
         {"config": {}, "context": Context("ann")},
         {"config": {}, "session": "ann"},
     ],
-    ids=["configurable", "metadata", "handler", "context", "session"],
+    ids=["configurable", "metadata", "metadata and handler", "handler", "context", "session"],
 )
 def test_the_user_is_found_where_it_is_named(learned: Memory, named: dict[str, Any]) -> None:
     """Nobody else's learnings are shown."""
@@ -139,6 +140,21 @@ def test_the_user_is_found_where_it_is_named(learned: Memory, named: dict[str, A
     assert "imperial" not in prompts(calls)[0]
     if "handler" in named:
         assert [item.request.user_id for item in learned.requests()] == ["ann"]
+
+
+@pytest.mark.parametrize("remembers", ["middleware", "model"])
+@pytest.mark.parametrize("config", [{"configurable": {"thread_id": "t"}}, {"metadata": {"session_id": "s"}}])
+def test_a_system_message_is_held_for_the_thread(learned: Memory, remembers: str, config: Config) -> None:
+    """Also where nothing is captured: the prompt of each turn begins with that of the one before."""
+    learned.learn("Wants the train report in minutes")
+    calls, client = model(), learned.client
+    chat = with_memory(calls, client, user_id="ann", placement="system") if remembers == "model" else calls
+    middleware = [ReflexioMiddleware(client, user_id="ann", placement="system")] if chat is calls else []
+    run = create_agent(chat, middleware=middleware, system_prompt="Be brief.")
+    for question in ("Which units does the weather report use?", "And the train report?"):
+        run.invoke({"messages": [{"role": "user", "content": question}]}, config)
+    assert recalled(calls) == [1, 1]
+    assert calls.seen[0][0] == calls.seen[1][0]
 
 
 def test_a_turn_learns_its_user_from_the_context(learned: Memory) -> None:
@@ -170,6 +186,28 @@ def test_it_can_be_given_twice(learned: Memory) -> None:
     twice = [ReflexioMiddleware(learned.client, user_id="ann"), ReflexioMiddleware(learned.client, user_id="ann")]
     create_agent(with_memory(calls, learned.client, user_id="ann"), middleware=twice).invoke(QUESTION)
     assert recalled(calls) == [1]
+
+
+@pytest.mark.parametrize("others", ["middleware", "model", "injected"])
+@pytest.mark.parametrize("placement", ["turn", "system"])
+def test_a_prompt_shows_one_block_wherever_others_put_theirs(learned: Memory, others: str, placement: Any) -> None:
+    """At the other place, too; within a captured turn the same is asked for once."""
+    calls, client = model(), learned.client
+    elsewhere: Any = "system" if placement == "turn" else "turn"
+    chat = with_memory(calls, client, placement=elsewhere) if others == "model" else calls
+    middleware = [ReflexioMiddleware(client, placement=placement)]
+    if others == "middleware":
+        middleware.append(ReflexioMiddleware(client, placement=elsewhere))
+    given = QUESTION["messages"]
+    if others == "injected":
+        given = client.inject(given, user_id="ann", placement=elsewhere)
+    before = client.stats().get("recalls", 0)
+    config: Config = {"callbacks": [ReflexioCallbackHandler(client=client, user_id="ann")]}
+    create_agent(chat, middleware=middleware, system_prompt="Be brief.").invoke({"messages": given}, config)
+    assert recalled(calls) == [1]
+    assert client.stats()["recalls"] - before == 1
+    [item] = learned.requests()
+    assert [found.kind for said in item.interactions for found in said.retrieved_learnings] == ["profile"]
 
 
 def test_a_resumed_run_recalls_anew(learned: Memory) -> None:

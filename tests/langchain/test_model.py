@@ -10,14 +10,16 @@ from typing import Any
 import pytest
 from langchain.agents import create_agent
 from langchain_core.caches import InMemoryCache
-from langchain_core.messages import AIMessage, HumanMessage, SystemMessage
+from langchain_core.language_models import BaseChatModel
+from langchain_core.messages import AIMessage, AIMessageChunk, HumanMessage, SystemMessage
 from langchain_core.output_parsers import StrOutputParser
+from langchain_core.outputs import ChatGenerationChunk
 from langchain_core.prompts import ChatPromptTemplate
 from langchain_core.tools import tool
 from pydantic import BaseModel
 
 import reflexio_middleware as reflexio
-from reflexio_integrations.langchain import with_memory
+from reflexio_integrations.langchain import ReflexioCallbackHandler, with_memory
 from tests.langchain.conftest import Memory
 from tests.langchain.scripted import ScriptedModel, StreamingModel, call
 
@@ -210,6 +212,60 @@ def test_a_cached_answer_is_its_users(learned: Memory) -> None:
         with reflexio.session("s", user_id=user):
             answers.append(remembering.invoke(QUESTION).text)
     assert answers == ["metric", "metric", "whatever"]
+
+
+def _as(user: str, way: str, learned: Memory) -> Config:
+    """A configuration that names a user."""
+    if way == "metadata":
+        return {"metadata": {"user_id": user}}
+    return {"callbacks": [ReflexioCallbackHandler(client=learned.client, user_id=user)]}
+
+
+@pytest.mark.parametrize("way", ["metadata", "handler"])
+@pytest.mark.parametrize("asynchronous", [False, True])
+def test_a_cached_answer_is_of_the_user_whom_the_run_names(learned: Memory, way: str, asynchronous: bool) -> None:
+    """Also where the model is called bare, and nothing but its run knows the user."""
+    model = ScriptedModel(answers=["metric", "whatever"], cache=InMemoryCache())
+    remembering = with_memory(model, learned.client)
+
+    def ask(user: str) -> str:
+        config = _as(user, way, learned)
+        return (asyncio.run(remembering.ainvoke(QUESTION, config)) if asynchronous else remembering.invoke(
+            QUESTION, config)).text  # fmt: skip
+
+    assert [ask(user) for user in ("ann", "ann", "bob")] == ["metric", "metric", "whatever"]
+    assert [_blocks(messages) for messages in model.seen] == [1, 0]
+
+
+class _Streams(ScriptedModel):
+    """Streams, and has no methods of its own for asynchronous code."""
+
+    def _stream(self, messages: Any, stop: Any = None, run_manager: Any = None, **kwargs: Any) -> Any:
+        yield ChatGenerationChunk(message=AIMessageChunk(content=str(self._answer(messages).content)))
+
+
+class _Blocks(ScriptedModel):
+    """Has no methods of its own for asynchronous code."""
+
+    _agenerate = BaseChatModel._agenerate
+
+
+BARE = {name: OPERATIONS[name] for name in ("invoke", "ainvoke", "stream", "astream", "batch", "abatch")}
+
+
+@pytest.mark.parametrize("way", ["metadata", "handler"])
+@pytest.mark.parametrize("operation", BARE)
+@pytest.mark.parametrize("kind", [ScriptedModel, StreamingModel, _Streams, _Blocks])
+def test_a_bare_model_knows_the_user_of_its_run(
+    learned: Memory, way: str, operation: str, kind: type[ScriptedModel]
+) -> None:
+    """However it is called: LangChain does not tell a model its run where it streams."""
+    model = kind(answers=["metric [p1]"])
+    BARE[operation](with_memory(model, learned.client).with_config(_as("ann", way, learned)))
+    assert [_blocks(messages) for messages in model.seen] == [1]
+    if way == "handler":
+        [item] = learned.requests()
+        assert [found.kind for said in item.interactions for found in said.retrieved_learnings] == ["profile"]
 
 
 def test_only_chat_models_are_taken() -> None:

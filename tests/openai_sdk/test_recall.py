@@ -148,6 +148,29 @@ def test_a_prompt_that_holds_a_block_gets_no_second_one(tea: Memory, serve: Serv
     assert [turn[0] for turn in tea.turns()] == [("user", "Make tea")] * 2
 
 
+@pytest.mark.parametrize("placement", ["turn", "system"])
+def test_a_block_at_the_other_place_is_no_less_one(
+    placement: Any, tea: Memory, serve: Serve, client_of: Client
+) -> None:
+    """And the turn notes it."""
+    server = serve("Yes.", "Yes.")
+    client = client_of(server, placement="system" if placement == "turn" else "turn")
+    given = tea.client.inject(ASK, user_id="ann", placement=placement)
+    client.chat.completions.create(model="m", messages=given)
+    client.responses.create(model="m", input=given[1:], instructions=given[0]["content"])
+    assert server.requests[0]["messages"] == given
+    assert (server.requests[1]["instructions"], server.requests[1]["input"]) == (given[0]["content"], given[1:])
+    assert tea.retrieved() == [1, 1]
+
+
+def test_an_image_alone_in_the_input_has_the_block_in_its_form(tea: Memory, serve: Serve, client_of: Client) -> None:
+    """Parts of a response's input have types of their own."""
+    server = serve("Yes.")
+    image = {"type": "input_image", "image_url": "https://example.org/green-tea.png", "detail": "auto"}
+    client_of(server).responses.create(model="m", input=[{"role": "user", "content": [image]}, user("Make tea")][::-1])
+    assert [part["type"] for part in server.requests[0]["input"][-1]["content"]] == ["input_text", "input_image"]
+
+
 def test_recall_can_be_left_out(tea: Memory, serve: Serve, client_of: Client) -> None:
     """Calls are still captured."""
     server = serve("Yes.")

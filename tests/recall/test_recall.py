@@ -15,7 +15,7 @@ from langchain_core.messages import HumanMessage, SystemMessage
 
 from reflexio_middleware import ReflexioClient, session, turn
 from reflexio_middleware.guard import counters, raise_internal_errors
-from reflexio_middleware.recall.inject import inject_block
+from reflexio_middleware.recall.inject import Placement, inject_block
 from reflexio_middleware.recall.render import CLOSE, OPEN, estimate_tokens, render
 from reflexio_store.errors import InvalidInputError
 from reflexio_store.models import STANDING, UserProfile
@@ -227,6 +227,32 @@ def test_inject_into_langchain_messages(known: ReflexioClient) -> None:
     assert (injected[0], injected[1].id) == (messages[0], "m1")
     assert injected[1].content.endswith("\n\nAny peanuts in there?")
     assert messages[1].content == "Any peanuts in there?"
+
+
+@pytest.mark.parametrize("first", ["turn", "system"])
+@pytest.mark.parametrize("then", ["turn", "system"])
+def test_a_prompt_holds_one_block_wherever_it_stands(known: ReflexioClient, first: Placement, then: Placement) -> None:
+    """The second place adds none to the first."""
+    injected = known.inject(MESSAGES, user_id="ann", placement=first)
+    assert known.inject(injected, user_id="ann", placement=then) == injected
+
+
+def test_a_message_that_speaks_of_the_tag_holds_no_block(known: ReflexioClient) -> None:
+    """A system message may say how to read it, and a user may ask."""
+    told = {"role": "system", "content": f"Facts stand in {OPEN} and {CLOSE}."}
+    asked = {"role": "user", "content": f"Any peanuts in {OPEN}?"}
+    for placement in ("turn", "system"):
+        injected = known.inject([told, asked], user_id="ann", placement=placement)
+        assert str(injected).count("allergic to peanuts") == 1
+
+
+def test_a_question_is_what_stands_behind_a_block_of_any_length(client: ReflexioClient) -> None:
+    """What was recalled for it before asks for nothing."""
+    names = [" ".join(f"sort{number}x{other}" for other in range(20)) for number in range(20)]
+    client.add_user_profile([{"user_id": "ann", "content": f"Likes tea of {name}"} for name in names])
+    block = client.recall("Which tea?", user_id="ann", top_k=20, token_budget=4000).text
+    assert len(block) > 2000
+    assert not client.recall(f"{block}\n\nThanks, great!", user_id="ann")
 
 
 def test_nothing_fitting_nothing_injected(known: ReflexioClient) -> None:

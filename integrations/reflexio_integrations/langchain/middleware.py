@@ -11,8 +11,10 @@ from langchain.agents.middleware.types import AgentMiddleware, AgentState, Model
 from langchain_core.messages import SystemMessage
 from langgraph.channels.untracked_value import UntrackedValue
 
+from reflexio_middleware.recall.inject import holds_block
+
 from .reading import new_from_user
-from .recalling import Placement, Recalling, question_in, with_block
+from .recalling import Placement, Recalling, question_in, with_block, words_of
 
 if TYPE_CHECKING:
     from langgraph.runtime import Runtime
@@ -77,14 +79,14 @@ class ReflexioMiddleware(AgentMiddleware[_State, Any, Any]):
         query = _new_question(state)
         if not query:
             return None
-        return self._kept(state, self._recalling.block(query, self._recalling.where(context=runtime.context)))
+        return self._kept(state, self._recalling.block(query, context=runtime.context))
 
     async def abefore_agent(self, state: _State, runtime: Runtime[Any]) -> dict[str, Any] | None:
         """:meth:`before_agent`, without blocking the event loop."""
         query = _new_question(state)
         if not query:
             return None
-        return self._kept(state, await self._recalling.ablock(query, self._recalling.where(context=runtime.context)))
+        return self._kept(state, await self._recalling.ablock(query, context=runtime.context))
 
     def wrap_model_call(
         self, request: ModelRequest[Any], handler: Callable[[ModelRequest[Any]], ModelResponse[Any]]
@@ -92,9 +94,7 @@ class ReflexioMiddleware(AgentMiddleware[_State, Any, Any]):
         """Call the model with the block in its prompt."""
         block = self._block_in(request)
         if block is None:
-            query = question_in(request.messages)
-            where = self._recalling.where(context=request.runtime.context)
-            block = self._recalling.block(query, where) if query else ""
+            block = self._recalling.block(question_in(request.messages), context=request.runtime.context)
         return handler(self._with(request, block))
 
     async def awrap_model_call(
@@ -103,9 +103,7 @@ class ReflexioMiddleware(AgentMiddleware[_State, Any, Any]):
         """:meth:`wrap_model_call`, without blocking the event loop."""
         block = self._block_in(request)
         if block is None:
-            query = question_in(request.messages)
-            where = self._recalling.where(context=request.runtime.context)
-            block = await self._recalling.ablock(query, where) if query else ""
+            block = await self._recalling.ablock(question_in(request.messages), context=request.runtime.context)
         return await handler(self._with(request, block))
 
     def _kept(self, state: _State, block: str) -> dict[str, Any]:
@@ -116,17 +114,17 @@ class ReflexioMiddleware(AgentMiddleware[_State, Any, Any]):
         return kept.get(self._name)
 
     def _with(self, request: ModelRequest[Any], block: str) -> ModelRequest[Any]:
-        if not block:
+        before = [request.system_message] if request.system_message else []
+        if not block or holds_block([*before, *request.messages]):
             return request
         if self._recalling.placement == "turn":
             return request.override(messages=with_block(request.messages, block, "turn"))
-        before = [request.system_message] if request.system_message else []
         made = with_block(before, block, "system")[0]
         return request.override(system_message=made if isinstance(made, SystemMessage) else SystemMessage(block))
 
 
 def _new_question(state: _State) -> str:
-    return "\n".join(message.text for message in new_from_user(state["messages"]) if message.text).strip()
+    return words_of(new_from_user(state["messages"]))
 
 
 _lock = threading.Lock()

@@ -10,14 +10,15 @@ from __future__ import annotations
 
 import functools
 import types
-from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from contextlib import aclosing
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 from langchain_core.language_models import BaseChatModel
 from pydantic import PrivateAttr
 
-from .recalling import Placement, Recalling, Where, question_in, with_block
+from .recalling import Placement, Recalling, question_in, with_block
+from .stack import runs_asking
 
 if TYPE_CHECKING:
     from reflexio_middleware import ReflexioClient
@@ -119,9 +120,10 @@ def _remembering(provider: type[BaseChatModel]) -> type[BaseChatModel]:
         "_stream_chat_model_events": _iterate,
         "_astream_chat_model_events": _aiterate,
     }
+    also = () if provider._stream is BaseChatModel._stream else ("_astream",)  # LangChain's own would leave the task
     for name, way in ways.items():
         own = getattr(provider, name, None)
-        if own is not None and own is not getattr(BaseChatModel, name, None):
+        if own is not None and (own is not getattr(BaseChatModel, name, None) or name in also):
             members[name] = way(own)
     made: type[BaseChatModel] = types.new_class(
         provider.__name__, (provider,), exec_body=lambda body: body.update(members)
@@ -129,27 +131,26 @@ def _remembering(provider: type[BaseChatModel]) -> type[BaseChatModel]:
     return made
 
 
-def _asked(self: BaseChatModel, messages: Sequence[Any], kwargs: dict[str, Any]) -> tuple[Recalling, str, Where]:
+def _run_of(args: Sequence[Any], kwargs: Mapping[str, Any]) -> Any:
+    """The run of the call of a model; of ``stream()``, which does not pass it on, the stack tells."""
+    given = kwargs.get("run_manager") or (args[1] if len(args) > 1 else None)
+    return given or next(runs_asking(), None)
+
+
+def _with_recall(self: BaseChatModel, messages: Sequence[Any], run: Any) -> list[Any]:
     how: Recalling = getattr(self, _SLOT)
-    manager = kwargs.get("run_manager")
-    where = how.where(getattr(manager, "run_id", None), getattr(manager, "metadata", None))
-    return how, question_in(messages), where
+    return with_block(messages, how.block(question_in(messages), run), how.placement)
 
 
-def _with_recall(self: BaseChatModel, messages: Sequence[Any], kwargs: dict[str, Any]) -> list[Any]:
-    how, query, where = _asked(self, messages, kwargs)
-    return with_block(messages, how.block(query, where) if query else "", how.placement)
-
-
-async def _awith_recall(self: BaseChatModel, messages: Sequence[Any], kwargs: dict[str, Any]) -> list[Any]:
-    how, query, where = _asked(self, messages, kwargs)
-    return with_block(messages, await how.ablock(query, where) if query else "", how.placement)
+async def _awith_recall(self: BaseChatModel, messages: Sequence[Any], run: Any) -> list[Any]:
+    how: Recalling = getattr(self, _SLOT)
+    return with_block(messages, await how.ablock(question_in(messages), run), how.placement)
 
 
 def _call(own: Callable[..., Any]) -> Callable[..., Any]:
     @functools.wraps(own)
     def method(self: BaseChatModel, messages: Sequence[Any], *args: Any, **kwargs: Any) -> Any:
-        return own(self, _with_recall(self, messages, kwargs), *args, **kwargs)
+        return own(self, _with_recall(self, messages, _run_of(args, kwargs)), *args, **kwargs)
 
     return method
 
@@ -157,7 +158,7 @@ def _call(own: Callable[..., Any]) -> Callable[..., Any]:
 def _acall(own: Callable[..., Any]) -> Callable[..., Any]:
     @functools.wraps(own)
     async def method(self: BaseChatModel, messages: Sequence[Any], *args: Any, **kwargs: Any) -> Any:
-        return await own(self, await _awith_recall(self, messages, kwargs), *args, **kwargs)
+        return await own(self, await _awith_recall(self, messages, _run_of(args, kwargs)), *args, **kwargs)
 
     return method
 
@@ -165,7 +166,7 @@ def _acall(own: Callable[..., Any]) -> Callable[..., Any]:
 def _iterate(own: Callable[..., Any]) -> Callable[..., Any]:
     @functools.wraps(own)
     def method(self: BaseChatModel, messages: Sequence[Any], *args: Any, **kwargs: Any) -> Iterator[Any]:
-        yield from own(self, _with_recall(self, messages, kwargs), *args, **kwargs)
+        yield from own(self, _with_recall(self, messages, _run_of(args, kwargs)), *args, **kwargs)
 
     return method
 
@@ -173,7 +174,9 @@ def _iterate(own: Callable[..., Any]) -> Callable[..., Any]:
 def _aiterate(own: Callable[..., Any]) -> Callable[..., Any]:
     @functools.wraps(own)
     async def method(self: BaseChatModel, messages: Sequence[Any], *args: Any, **kwargs: Any) -> AsyncIterator[Any]:
-        async with aclosing(own(self, await _awith_recall(self, messages, kwargs), *args, **kwargs)) as items:
+        async with aclosing(
+            own(self, await _awith_recall(self, messages, _run_of(args, kwargs)), *args, **kwargs)
+        ) as items:
             async for item in items:
                 yield item
 
@@ -185,8 +188,8 @@ def _llm_string(provider: type[BaseChatModel]) -> Callable[..., str]:
 
     def method(self: BaseChatModel, *args: Any, **kwargs: Any) -> str:
         how: Recalling = getattr(self, _SLOT)
-        where = how.where()
+        where = how.where(next(runs_asking(), None))
         own = provider._get_llm_string(self, *args, **kwargs)
-        return f"{own}|reflexio:{where.user_id or ''}:{where.agent_version or ''}"
+        return f"{own}|reflexio:{(where.user_id, where.agent_version)!r}"
 
     return method

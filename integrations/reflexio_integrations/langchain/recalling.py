@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import threading
 import weakref
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
-from uuid import UUID
 
 from langchain_core.messages import SystemMessage
 
-from reflexio_middleware.capture.messages import MEMORY_TAG
+from reflexio_middleware.capture.messages import Message, strip_injected
 from reflexio_middleware.capture.turn import Turn
 from reflexio_middleware.guard import guard
 from reflexio_middleware.recall.inject import inject_block
@@ -19,7 +18,7 @@ from reflexio_middleware.scope import current_session
 
 from .reading import new_from_user
 from .runs import RUNS
-from .scoping import client_or_current, configured
+from .scoping import SESSION_KEYS, client_or_current, configured
 
 if TYPE_CHECKING:
     from reflexio_middleware import Recall, ReflexioClient
@@ -32,10 +31,11 @@ _of_turns: weakref.WeakKeyDictionary[Turn, dict[tuple[str | None, ...], Recall]]
 
 @dataclass(frozen=True, slots=True)
 class Where:
-    """Whose learnings are wanted (None: nobody is named), and the turn that they are for."""
+    """Whose learnings are wanted and in which session (None: not named), and the turn that they are for."""
 
     user_id: str | None = None
     agent_version: str | None = None
+    session_id: str | None = None
     turn: Turn | None = None
 
 
@@ -57,28 +57,32 @@ class Recalling:
     def __deepcopy__(self, memo: dict[int, Any]) -> Recalling:
         return self  # the client is shared by every copy of a model
 
-    def where(
-        self, run_id: UUID | None = None, metadata: Mapping[str, Any] | None = None, context: object = None
-    ) -> Where:
-        """Whose: what is named here, else by the run's ``context``, turn, ``configurable`` or ``metadata``, else
-        by the session around. A turn that does not know its user learns it so.
+    def where(self, run: Any = None, context: object = None) -> Where:
+        """Whose: what is named here, else by the ``context`` of the ``run`` (a run manager of LangChain), its turn,
+        ``configurable`` or ``metadata``, else by the session around. A turn that does not know its user learns it so.
         """
-        turn = RUNS.turn_here(run_id)
+        turn = RUNS.turn_here(getattr(run, "run_id", None))
+        metadata = getattr(run, "metadata", None)
 
         def named(name: str) -> str | None:
             known = context.get(name) if isinstance(context, Mapping) else getattr(context, name, None)
             found = getattr(self, name) or known or (getattr(turn.scope, name) if turn else "")
-            found = found or configured(name) or (metadata or {}).get(name) or getattr(current_session(), name, "")
+            found = found or configured(name, metadata) or getattr(current_session(), name, "")
             return str(found) if found else None
 
-        where = Where(named("user_id"), named("agent_version"), turn)
+        sessions = (configured(name, metadata) for name in SESSION_KEYS)
+        session_id = turn.scope.session_id if turn else next(filter(None, sessions), None)
+        where = Where(named("user_id"), named("agent_version"), session_id, turn)
         if turn is not None and where.user_id:
             turn.name_user(where.user_id)
         return where
 
-    def block(self, query: str, where: Where) -> str:
-        """The block for ``query``; ``""`` when nothing fits, or the recall failed."""
+    def block(self, query: str, run: Any = None, context: object = None) -> str:
+        """The block for ``query``, see :meth:`where`; ``""`` when nothing is asked or fits, or the recall failed."""
         with guard("recalling for a model"):
+            where = self.where(run, context)
+            if not query:
+                return ""
             known = self._known(query, where)
             if known is None:
                 client = client_or_current(self.client)
@@ -86,9 +90,12 @@ class Recalling:
             return self._noted(query, where, known)
         return ""
 
-    async def ablock(self, query: str, where: Where) -> str:
+    async def ablock(self, query: str, run: Any = None, context: object = None) -> str:
         """:meth:`block`, without blocking the event loop."""
         with guard("recalling for a model"):
+            where = self.where(run, context)
+            if not query:
+                return ""
             known = self._known(query, where)
             if known is None:
                 client = client_or_current(self.client)
@@ -99,7 +106,7 @@ class Recalling:
     def _limits(self, where: Where) -> dict[str, Any]:
         return {
             "user_id": where.user_id,
-            "session_id": where.turn.scope.session_id if where.turn else None,
+            "session_id": where.session_id,
             "agent_version": where.agent_version,
             "token_budget": self.token_budget,
             "timeout": self.timeout,
@@ -129,20 +136,15 @@ def question_in(messages: Sequence[Any]) -> str:
             if getattr(messages[at], "type", "") == "human":
                 new = new_from_user(messages[: at + 1])
                 break
-    return "\n".join(message.text for message in new if message.text).strip()
+    return words_of(new)
 
 
-def holds_block(message: Any) -> bool:
-    """Whether a recalled block stands in this message already."""
-    return f"<{MEMORY_TAG}>" in str(getattr(message, "text", ""))
+def words_of(said: Iterable[Message]) -> str:
+    """What a user said in some messages, without what was recalled for it before."""
+    return "\n".join(filter(None, (strip_injected(message.text) for message in said))).strip()
 
 
 def with_block(messages: Sequence[Any], block: str, placement: Placement) -> list[Any]:
     """A new list of messages that holds ``block`` once; the given messages stay as they are."""
-    role = "human" if placement == "turn" else "system"
-    target = next((item for item in reversed(messages) if getattr(item, "type", "") == role), None)
-    if not block or (target is not None and holds_block(target)):
-        return list(messages)
-    if target is None and placement == "system":
-        return [SystemMessage(block), *messages]
-    return inject_block(messages, block, placement)
+    made = inject_block(messages, block, placement)
+    return made if len(made) == len(messages) else [SystemMessage(block), *messages]

@@ -46,8 +46,7 @@ class ReflexioRetriever(BaseRetriever):
             k=self.k if k is None else k,
             user_id=self.user_id,
             agent_version=self.agent_version,
-            run_id=run_manager.run_id,
-            metadata=run_manager.metadata,
+            run=run_manager,
         )
         return [document_of(learning) for learning in found]
 

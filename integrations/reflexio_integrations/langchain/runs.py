@@ -116,7 +116,7 @@ class Runs:
 
     def asking(self) -> Run | None:
         """The run of the model that asks its provider by this code."""
-        found = map(self.get, runs_asking()) if self._runs else ()
+        found = (self.get(run.run_id) for run in runs_asking()) if self._runs else ()
         return next(filter(None, found), None)
 
     def _root(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from langchain_core.runnables.config import var_child_runnable_config
 
@@ -12,7 +12,7 @@ from reflexio_middleware.scope import Scope, current_session, derive
 if TYPE_CHECKING:
     from reflexio_middleware import ReflexioClient
 
-_SESSION_KEYS = ("session_id", "thread_id", "conversation_id")
+SESSION_KEYS: Final = ("session_id", "thread_id", "conversation_id")
 
 
 def client_or_current(client: ReflexioClient | None) -> ReflexioClient:
@@ -45,7 +45,7 @@ def scope_for(
     known = metadata or {}
     return derive(
         current_session(),
-        session_id or next((known[key] for key in _SESSION_KEYS if known.get(key)), None),
+        session_id or next((known[key] for key in SESSION_KEYS if known.get(key)), None),
         user_id or known.get("user_id"),
         agent_version or known.get("agent_version"),
         source,
@@ -54,8 +54,9 @@ def scope_for(
     )
 
 
-def configured(name: str) -> str | None:
-    """A text that stands in ``config["configurable"]`` of the run around (LangChain does not report it otherwise)."""
-    config = var_child_runnable_config.get()
-    value = (config.get("configurable") or {}).get(name) if config else None
-    return str(value) if isinstance(value, (str, int)) and value != "" else None
+def configured(name: str, metadata: Mapping[str, Any] | None = None) -> str | None:
+    """A text in ``config["configurable"]`` of the run around (LangChain does not report it otherwise), else in the
+    ``metadata`` of that run, else in those given."""
+    config = var_child_runnable_config.get() or {}
+    values = ((place or {}).get(name) for place in (config.get("configurable"), config.get("metadata"), metadata))
+    return next((str(value) for value in values if isinstance(value, (str, int)) and value != ""), None)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from itertools import chain, zip_longest
 from typing import TYPE_CHECKING, Any
-from uuid import UUID
 
 from reflexio_middleware.guard import guard
 from reflexio_middleware.recall.render import id_of, kind_of
@@ -24,18 +23,18 @@ def find(
     k: int,
     user_id: str | None = None,
     agent_version: str | None = None,
-    run_id: UUID | None = None,
-    metadata: dict[str, Any] | None = None,
+    run: Any = None,
 ) -> list[Learning]:
     """The learnings that match ``query``: the best of each kind in turn, so that no kind hides another.
 
-    ``user_id`` and ``agent_version`` None: those of the run, its turn or the scope. What is found is noted on the turn.
-    As in a recall, nothing is found for a user of a holdout, and nothing personal for one who opted out.
+    ``user_id`` and ``agent_version`` None: those of the ``run`` (a run manager), its turn or the scope. What is found
+    is noted on the turn. As in a recall, nothing is found for a user of a holdout, and nothing personal for one who
+    opted out.
     """
     with guard("searching the memory"):
         if not query.strip() or k < 1:
             return []
-        where = Recalling(client, user_id, agent_version).where(run_id, metadata)
+        where = Recalling(client, user_id, agent_version).where(run)
         memory = client_or_current(client)
         experiment = memory.experiment_of(where.user_id or "")
         held_out = experiment is not None and experiment[1] == "holdout"

@@ -8,12 +8,14 @@ from __future__ import annotations
 import inspect
 from collections.abc import Iterator
 from typing import Any, Final
-from uuid import UUID
 
+from langchain_core.callbacks.manager import BaseRunManager
 from langchain_core.language_models import BaseLanguageModel
 
-_ASKING: Final = frozenset({"_generate", "_agenerate", "stream", "astream"})
-"""The methods of a model that know its run (as ``run_manager``) while they ask the provider."""
+_ASKING: Final = frozenset({
+    "_generate", "_agenerate", "_generate_with_cache", "_agenerate_with_cache", "stream", "astream",
+})  # fmt: skip
+"""The methods of a model that know its run (as ``run_manager``) while they ask the provider, or the cache."""
 _AWAITING: Final = frozenset({"agenerate"})
 
 
@@ -33,9 +35,9 @@ def is_awaited_here() -> bool:
     return any(True for _ in _models_above(_AWAITING))
 
 
-def runs_asking() -> Iterator[UUID]:
+def runs_asking() -> Iterator[BaseRunManager]:
     """The runs of the models whose provider is being asked by this code, the innermost first."""
     for local in _models_above(_ASKING):
-        run_id = getattr(local.get("run_manager"), "run_id", None)
-        if isinstance(run_id, UUID):
-            yield run_id
+        run = local.get("run_manager")
+        if isinstance(run, BaseRunManager):
+            yield run

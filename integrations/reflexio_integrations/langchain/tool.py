@@ -52,8 +52,7 @@ class ReflexioSearchTool(BaseTool):
             k=self.k,
             user_id=self.user_id,
             agent_version=self.agent_version,
-            run_id=run_manager.run_id if run_manager else None,
-            metadata=run_manager.metadata if run_manager else None,
+            run=run_manager,
         )
         return render(found) or _NOTHING
 

@@ -7,6 +7,7 @@ from typing import Any, Final, Protocol
 
 from reflexio_middleware.capture.turn import Turn, current_turn, is_switched_off
 from reflexio_middleware.guard import guard
+from reflexio_middleware.recall.inject import holds_block
 
 from .asked import Asked, asked, place_of, scope_of
 from .chat import CHAT
@@ -67,7 +68,10 @@ class Call:
         self.question = Question(memory, new.question, turn.scope if turn else scope, turn) if memory.recall else None
 
     def body_with(self, block: str) -> dict[str, Any]:
-        """The body of the request, with what was recalled."""
+        """The body of the request, with what was recalled; where a block stands already, without."""
+        told = {"role": "system", "content": self._body.get("instructions")}
+        if holds_block([told, *self.dialect.conversation(self._body)]):
+            return dict(self._body)
         return self.dialect.with_block(self._body, block, self._placement)
 
     def answered(self, said: Said) -> None:

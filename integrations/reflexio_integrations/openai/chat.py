@@ -5,13 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
-from reflexio_middleware.capture.messages import MEMORY_TAG, Message, arguments_of, read_message, text_of
+from reflexio_middleware.capture.messages import Message, arguments_of, read_message
 from reflexio_middleware.recall.inject import inject_block
 
 from .said import GrowingText, Pieces, Placement, Said, part
 
 _CUT_SHORT: Final = ("length", "content_filter")
-_TARGETS: Final = {"turn": ("user",), "system": ("system", "developer")}
 
 
 class Chat:
@@ -55,9 +54,6 @@ class Chat:
         """In the latest user message, or in the system message."""
         messages = body.get("messages")
         if not isinstance(messages, list):
-            return dict(body)
-        target = next((item for item in reversed(messages) if part(item, "role") in _TARGETS[placement]), None)
-        if target is not None and f"<{MEMORY_TAG}>" in text_of(target):
             return dict(body)
         return {**body, "messages": inject_block(messages, block, placement)}
 

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
-from reflexio_middleware.capture.messages import MEMORY_TAG, Message, arguments_of, read_message, text_of
+from reflexio_middleware.capture.messages import Message, arguments_of, read_message, text_of
 from reflexio_middleware.capture.snapshot import as_text, snapshot
 from reflexio_middleware.capture.turn import TurnStatus
+from reflexio_middleware.recall.inject import inject_block
 
 from .said import GrowingText, Pieces, Placement, Said, part
 
@@ -67,14 +68,13 @@ class Responses:
         if placement == "system" and not body.get("prompt"):
             told = body.get("instructions")
             told = told if isinstance(told, str) else ""
-            text = told if f"<{MEMORY_TAG}>" in told else "\n\n".join(item for item in (told, block) if item)
-            return {**body, "instructions": text}
+            return {**body, "instructions": "\n\n".join(item for item in (told, block) if item)}
         given = body.get("input")
         if isinstance(given, str) and placement == "turn":
-            return {**body, "input": given if f"<{MEMORY_TAG}>" in given else f"{block}\n\n{given}"}
+            return {**body, "input": f"{block}\n\n{given}"}
         items = list(self.conversation(body))
         if placement == "turn":
-            return {**body, "input": _before_latest(items, block)}
+            return {**body, "input": inject_block(items, block, placement)}
         return {**body, "input": [{"role": "developer", "content": block}, *items]}
 
     def _merged(self, items: Sequence[Any]) -> Said:
@@ -92,19 +92,6 @@ class Responses:
             waiting |= set() if hosted else {call["id"] for call in message.tools}
         answer = Message("assistant", "\n".join(piece for piece in text if piece), tools)
         return Said([answer, *results], frozenset(waiting))
-
-
-def _before_latest(items: list[Any], block: str) -> list[Any]:
-    at = next((at for at in reversed(range(len(items))) if part(items[at], "role") == "user"), None)
-    if at is None or f"<{MEMORY_TAG}>" in text_of(items[at]):
-        return items
-    content = part(items[at], "content")
-    if isinstance(content, str):
-        content = f"{block}\n\n{content}"
-    else:
-        content = [{"type": "input_text", "text": block}, *(content or ())]
-    items[at] = {**items[at], "content": content}
-    return items
 
 
 def _call(item: Any, kind: str) -> dict[str, Any]:

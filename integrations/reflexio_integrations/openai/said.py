@@ -76,7 +76,7 @@ class Dialect(Protocol):
         ...
 
     def with_block(self, body: Mapping[str, Any], block: str, placement: Placement) -> dict[str, Any]:
-        """A copy of ``body`` in which ``block`` stands once; ``body`` and what it holds stay as they are."""
+        """A copy of ``body`` that holds ``block``; ``body`` and what is in it stay as they are."""
         ...
 
 
