@@ -16,8 +16,10 @@ from reflexio_store.records import InteractionRecord, TurnRecord
 NOBODY: Final = "reflexio-middleware:nobody"
 """The user of turns without one, as the server accepts no empty ``user_id``. It does not learn from such turns."""
 
-_INTERACTION_FIELDS = tuple(
-    name for name in InteractionRecord.__dataclass_fields__ if name not in ("role", "created_at")
+_OPTIONAL = tuple(
+    name
+    for name in InteractionRecord.__dataclass_fields__
+    if name not in ("role", "created_at", "user_action", "place")
 )
 
 
@@ -54,12 +56,12 @@ def publish_body(turn: TurnRecord, *, learn: bool) -> dict[str, Any]:
 
 
 def _interaction_body(item: InteractionRecord, turn: TurnRecord) -> dict[str, Any]:
-    body: dict[str, Any] = {
+    return {
         "role": item.role,
         "created_at": item.created_at or turn.created_at_us // 1_000_000,
-        **{name: value for name in _INTERACTION_FIELDS if (value := getattr(item, name)) and value != "none"},
+        **({"user_action": item.user_action} if item.user_action != "none" else {}),
+        **{name: value for name in _OPTIONAL if (value := getattr(item, name))},
     }
-    return body
 
 
 def request_data(found: Mapping[str, Any]) -> RequestData:

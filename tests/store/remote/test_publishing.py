@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from reflexio_store.contract import Store
 from reflexio_store.errors import InvalidInputError, StoreAccessError, StoreUnavailableError
 from reflexio_store.homes import open_store
-from reflexio_store.models import GetRequestsRequest
+from reflexio_store.models import GetInteractionsRequest, GetRequestsRequest
 from reflexio_store.records import TurnRecord
 from reflexio_store.remote.circuit import Circuit
 from reflexio_store.remote.home import RemoteStore
@@ -160,6 +160,17 @@ def test_a_turn_of_nobody_is_kept_and_not_learned_from(server: ReflexioServer, h
     assert body["evaluation_only"] is True and "force_extraction" not in body
     [found] = home.get_requests(GetRequestsRequest(user_id="")).sessions
     assert (found.user_id, found.requests[0].request.evaluation_only) == ("", False)
+
+
+def test_a_message_of_any_word_reaches_the_server(server: ReflexioServer, home: Store, turn: MakeTurn) -> None:
+    """Also of the one that stands for no action; its place in the turn is not the server's to know."""
+    sent = turn("Any allergies?", "none")
+    sent.interactions[1].place = 3
+    home.add_turns([sent, turn("none")])
+    listed = home.get_interactions(GetInteractionsRequest(user_id="ada"))
+    assert [item.content for item in listed] == ["none", "none", "Any allergies?"]
+    [first, _] = server.routes.published
+    assert set(first["interaction_data_list"][1]) == {"role", "created_at", "content"}
 
 
 def test_options_reach_the_server(server: ReflexioServer, home: Store, turn: MakeTurn) -> None:
