@@ -45,6 +45,10 @@ class Http:
         api_key: Sent as bearer token, where there is one.
         timeout: Seconds that one call may take, retries included.
         connections: Most connections at once.
+
+    Raises:
+        InvalidInputError: The key has signs that no header can hold.
+        StoreError: The address, or what the environment says of proxies and certificates, is unusable.
     """
 
     def __init__(self, url: str, api_key: str | None, *, timeout: float, connections: int) -> None:
@@ -52,11 +56,19 @@ class Http:
         self._timeout = timeout
         self._closing = threading.Event()
         headers = {"User-Agent": USER_AGENT, "Accept": "application/json", "Content-Type": "application/json"}
-        if api_key:
-            headers["Authorization"] = f"Bearer {api_key}"
+        if key := (api_key or "").strip():
+            if not (key.isascii() and key.isprintable()):  # the error of httpx would show it
+                raise InvalidInputError("The server cannot be called", [("api_key", "has signs that no key has")])
+            headers["Authorization"] = f"Bearer {key}"
         limits = httpx.Limits(max_connections=connections, max_keepalive_connections=connections)
         self._free = threading.BoundedSemaphore(connections)
-        self._client = httpx.Client(base_url=url, headers=headers, limits=limits, follow_redirects=False)
+        try:
+            self._client = httpx.Client(base_url=url, headers=headers, limits=limits, follow_redirects=False)
+        except (httpx.InvalidURL, ImportError, OSError, ValueError) as error:
+            raise StoreError(
+                f"{url} cannot be called ({_said(error)}). Mend the address, or in the environment the proxy "
+                "(HTTP_PROXY, HTTPS_PROXY, ALL_PROXY) or the certificates (SSL_CERT_FILE, SSL_CERT_DIR)."
+            ) from error
 
     def call(
         self,
