@@ -19,7 +19,7 @@ import httpx
 import orjson
 
 from reflexio_store.errors import InvalidInputError, StoreAccessError, StoreError, StoreUnavailableError
-from reflexio_store.json_text import dumps
+from reflexio_store.json_text import dumps, storable_text
 
 USER_AGENT: Final = "reflexio-middleware"
 _CONNECT_SECONDS: Final = 5.0
@@ -103,9 +103,10 @@ class Http:
         """
         deadline = time.monotonic() + (self._timeout if timeout is None else timeout)
         content = None if body is None else dumps(body).encode()
+        named = None if params is None else {name: storable_text(value) for name, value in params.items()}
         for attempt in range(attempts):
             try:
-                answer = self._once(method, path, content, params, deadline)
+                answer = self._once(method, path, content, named, deadline)
                 if answer.get("success") is False and not refusable:
                     raise RefusedError(
                         f"{method} {path} on {self.url}: {_message(answer) or 'refused without a reason'}"

@@ -19,7 +19,7 @@ from reflexio_store.records import TurnRecord
 from .pages import Placed, walk
 from .part import Part
 from .ranking import fits
-from .wire import interaction, window, wire_user
+from .wire import interaction, literal, window, wire_user
 
 DEFAULT_SESSIONS: Final = 100
 _SEARCH_LIMIT: Final = 10  # the server's searches of interactions return so many, whatever is asked for (wire fact)
@@ -155,7 +155,7 @@ class RemoteRequests(Part):
         narrowed = query.request_id or query.start_time or query.end_time
         if narrowed or limit > _SEARCH_LIMIT:
             return self._ranked(words, self._candidates(query))[:limit]
-        body = {"user_id": wire_user(query.user_id), "query": words, "search_mode": query.search_mode}
+        body = {"user_id": wire_user(query.user_id), "query": literal(words), "search_mode": query.search_mode}
         with self._searching.call():
             answer = self._http.call("POST", "/api/search_interactions", body, timeout=self._search_timeout, attempts=2)
         return self._of_user(answer, query.user_id)[:limit]

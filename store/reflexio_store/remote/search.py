@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
@@ -13,11 +12,10 @@ from reflexio_store.sql.words import query_words
 from .forgetting import RemoteForgetting
 from .kinds import KINDS, Kind, filters, matching
 from .ranking import fits
-from .wire import wire_user
+from .wire import literal, wire_user
 
 _TOP: Final = 10
 _MOST: Final = 100
-_OPERATOR: Final = re.compile(r"\b(?:AND|OR|NOT|NEAR)\b")
 
 
 class RemoteSearch(RemoteForgetting):
@@ -30,6 +28,9 @@ class RemoteSearch(RemoteForgetting):
         found; ``score`` is the place in its order. For profiles and user playbooks a ``user_id`` is required: without
         one the answer is empty. What is not current is found by words, here.
         """
+        return self._search_one(kind, query, "hybrid")
+
+    def _search_one(self, kind: LearningKind, query: LearningQuery, mode: SearchMode) -> list[Scored[Learning]]:
         which = KINDS[kind]
         words = (query.query or "").strip()
         sent = filters(which, query)
@@ -39,7 +40,7 @@ class RemoteSearch(RemoteForgetting):
         limit = min(query.top_k or _TOP, _MOST)
         if which.name == "profile" and query.status_filter not in (None, [None]):
             return _by_words(words, self.get_learnings(kind, query.model_copy(update={"top_k": None})))[:limit]
-        found = matching(which, self._found(which, words, query, sent, limit), query)
+        found = matching(which, self._found(which, words, query, {**sent, "search_mode": mode}, limit), query)
         if query.source_request_id is not None:
             found = self._resting_on(query.source_request_id, found)
         return _in_order(words, found[:limit])
@@ -60,7 +61,7 @@ class RemoteSearch(RemoteForgetting):
         del meaning, floors
         body = _unified(queries)
         if body is None:
-            return Answers((kind, self.search_learnings(kind, query)) for kind, query in queries.items())
+            return Answers((kind, self._search_one(kind, query, mode)) for kind, query in queries.items())
         with self._searching.call():
             answer = self._http.call(
                 "POST", "/api/search", {**body, "search_mode": mode}, timeout=self._search_timeout, attempts=2
@@ -75,7 +76,7 @@ class RemoteSearch(RemoteForgetting):
 
     def _found(self, kind: Kind, words: str, query: LearningQuery, sent: dict[str, Any], limit: int) -> list[Learning]:
         narrowed = query.ids or query.tags or query.source_request_id or query.profile_time_to_live
-        body = {**sent, "query": _literal(words), "top_k": _MOST if narrowed else limit}
+        body = {**sent, "query": literal(words), "top_k": _MOST if narrowed else limit}
         if kind.name == "profile":
             body.pop("status_filter")
             body.pop("profile_time_to_live", None)
@@ -101,7 +102,7 @@ def _unified(queries: Mapping[LearningKind, LearningQuery]) -> dict[str, Any] | 
         return None
     shared = queries.get("agent_playbook")
     body = {
-        "query": _literal(min(words)),
+        "query": literal(min(words)),
         "entity_types": [f"{kind}s" for kind in queries],
         "top_k": min(max(query.top_k or _TOP for query in queries.values()), _MOST),
         "user_id": next((wire_user(user) for user in users if user), None),
@@ -131,11 +132,6 @@ def _by_words(words: str, candidates: Sequence[Learning]) -> list[Scored[Learnin
         Scored(item, score=fit.weight, coverage=fit.coverage, share=fit.share) for item, fit in measured if fit.weight
     ]
     return sorted(found, key=lambda item: -item.score)
-
-
-def _literal(words: str) -> str:
-    """The query without operators: to the server, upper-case AND, OR, NOT and NEAR are some (wire fact)."""
-    return _OPERATOR.sub(lambda found: found[0].lower(), words)
 
 
 def _text(learning: Learning) -> str:

@@ -6,6 +6,8 @@ keys out, and does not hand back ``citations`` and ``image_encoding`` (wire fact
 
 from __future__ import annotations
 
+import math
+import re
 from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final
@@ -16,6 +18,9 @@ from reflexio_store.records import InteractionRecord, TurnRecord
 NOBODY: Final = "reflexio-middleware:nobody"
 """The user of turns without one, as the server accepts no empty ``user_id``. It does not learn from such turns."""
 
+_OPERATOR: Final = re.compile(r"\b(?:AND|OR|NOT|NEAR)\b")
+_LEAST: Final = math.ceil(datetime.min.replace(tzinfo=UTC).timestamp())
+_MOST: Final = math.ceil(datetime.max.replace(tzinfo=UTC).timestamp()) - 1
 _OPTIONAL = tuple(
     name
     for name in InteractionRecord.__dataclass_fields__
@@ -31,6 +36,11 @@ def wire_user(user_id: str) -> str:
 def our_user(user_id: str) -> str:
     """The user that a name on the server stands for."""
     return "" if user_id == NOBODY else user_id
+
+
+def literal(query: str) -> str:
+    """A query without operators: to the server, upper-case AND, OR, NOT and NEAR are some (wire fact)."""
+    return _OPERATOR.sub(lambda found: found[0].lower(), query)
 
 
 def publish_body(turn: TurnRecord, *, learn: bool) -> dict[str, Any]:
@@ -86,13 +96,13 @@ def window(start: datetime | None, end: datetime | None) -> dict[str, str] | Non
     so the end is half a second after the last second that is wanted. Always with a zone: it reads others as local, and
     fails on a mixture.
     """
-    first = None if start is None else -(-start.timestamp() // 1)
-    last = None if end is None else -(-end.timestamp() // 1) - 1
-    if first is not None and last is not None and last < first:
+    first = _LEAST if start is None else math.ceil(start.timestamp())
+    last = _MOST if end is None else math.ceil(end.timestamp()) - 1
+    if not _LEAST <= first <= last <= _MOST:
         return None
     found = {}
-    if first is not None:
+    if start is not None:
         found["start_time"] = datetime.fromtimestamp(first, UTC).isoformat()
-    if last is not None:
+    if end is not None:
         found["end_time"] = (datetime.fromtimestamp(last, UTC) + timedelta(seconds=0.5)).isoformat()
     return found
