@@ -5,8 +5,8 @@ So a turn may be sent again at any time. What the server's answers mean:
 
 - stored: delivered.
 - a refusal of the id as known: delivered, if the server has it under this user.
-- no answer (time out, broken connection, 5xx): it may be stored; the server is asked for the id before it is sent
-  again.
+- no answer (time out, broken connection, 5xx), or one that does not say so: it may be stored; the server is asked for
+  the id before it is sent again.
 - 401, 403, 404: nobody's turn is at fault; all wait.
 - other 4xx: this turn can never be stored. Its neighbours are stored first, then the error is raised.
 """
@@ -24,12 +24,13 @@ from reflexio_store.records import TurnRecord
 
 from .circuit import Circuit
 from .http import Http, RefusedError
-from .wire import publish_body, wire_user
+from .wire import publish_body, rows, wire_user
 
 T = TypeVar("T")
 R = TypeVar("R")
 EachOf = Callable[[Callable[[T], R], Iterable[T]], list[R]]
 _ATTEMPTS: Final = 3
+_UNSAID: Final = "does not say that it stored the turn. Is this the address of a Reflexio server?"
 _REFUSALS: Final = 5
 """So often a turn is refused, while the server stores others, before it counts as one that can never be stored."""
 
@@ -145,7 +146,9 @@ class Publisher:
         for attempt in range(_ATTEMPTS):
             try:
                 with self._circuit.call():
-                    self._http.call("POST", "/api/publish_interaction", body, attempts=1)
+                    answer = self._http.call("POST", "/api/publish_interaction", body, attempts=1)
+                    if answer.get("success") is not True:
+                        raise StoreUnavailableError(f"{self._http.url} {_UNSAID}", in_doubt=True)
                 return True
             except RefusedError as error:
                 if self._has(turn):
@@ -166,7 +169,7 @@ class Publisher:
         """Ask the server for the request."""
         with self._circuit.call():
             answer = self._http.call("POST", "/api/get_requests", {"request_id": turn.request_id, "top_k": 1})
-        found = [item["request"] for session in answer["sessions"] for item in session["requests"]]
+        found = [item["request"] for session in rows(answer, "sessions") for item in rows(session, "requests")]
         users = {request["user_id"] for request in found if request["request_id"] == turn.request_id}
         if users and wire_user(turn.user_id) not in users:
             problem = ("request_id", f"{turn.request_id!r} is that of another user's request: on a server it is global")

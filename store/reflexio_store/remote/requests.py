@@ -19,7 +19,7 @@ from reflexio_store.records import TurnRecord
 from .pages import Placed, walk
 from .part import Part
 from .ranking import fits
-from .wire import interaction, literal, window, wire_user
+from .wire import interaction, literal, rows, window, wire_user
 
 DEFAULT_SESSIONS: Final = 100
 _SEARCH_LIMIT: Final = 10  # the server's searches of interactions return so many, whatever is asked for (wire fact)
@@ -84,7 +84,7 @@ class RemoteRequests(Part):
         return walk(ask, lambda data: _matches(data, query), size, query.cursor)
 
     def _ask_requests(self, body: dict[str, Any]) -> list[Mapping[str, Any]]:
-        return list(self._http.call("POST", "/api/get_requests", body).get("sessions", ()))
+        return list(rows(self._http.call("POST", "/api/get_requests", body), "sessions"))
 
     def _all_requests(self, **filters: Any) -> list[RequestData]:
         """All requests that match, in no promised order."""
@@ -123,7 +123,7 @@ class RemoteRequests(Part):
         """The route has no window (wire fact): it is kept to here."""
         size = _EVERYTHING if query.start_time or query.end_time or query.top_k is None else query.top_k
         answer = self._http.call("GET", "/api/get_all_interactions", params={"limit": str(size)})
-        found = [interaction(row) for row in answer.get("interactions", ())]
+        found = [interaction(row) for row in rows(answer, "interactions")]
         found = [item for item in found if _within(item.created_at, query)]
         found.sort(key=lambda item: (item.created_at, item.interaction_id), reverse=True)
         return found[: query.top_k]
@@ -134,7 +134,7 @@ class RemoteRequests(Part):
         return self._of_user(answer, user_id)
 
     def _of_user(self, answer: Mapping[str, Any], user_id: str) -> list[Interaction]:
-        found = map(interaction, answer.get("interactions", ()))
+        found = map(interaction, rows(answer, "interactions"))
         return [item for item in found if item.user_id == user_id]
 
     def search_interactions(

@@ -10,11 +10,15 @@ import math
 import re
 from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
-from reflexio_store.models import Interaction, Request, RequestData
+from pydantic import BaseModel, ValidationError
+
+from reflexio_store.errors import StoreError
+from reflexio_store.models import Interaction, Request, RequestData, problems_of
 from reflexio_store.records import InteractionRecord, TurnRecord
 
+V = TypeVar("V", bound=BaseModel)
 NOBODY: Final = "reflexio-middleware:nobody"
 """The user of turns without one, as the server accepts no empty ``user_id``. It does not learn from such turns."""
 
@@ -74,19 +78,45 @@ def _interaction_body(item: InteractionRecord, turn: TurnRecord) -> dict[str, An
     }
 
 
+def rows(answer: Mapping[str, Any], name: str) -> list[dict[str, Any]]:
+    """What an answer lists under a name; nothing where it does not name it.
+
+    Raises:
+        StoreError: It is no list of JSON objects.
+    """
+    found = answer.get(name) or []
+    if not (isinstance(found, list) and all(isinstance(row, dict) for row in found)):
+        raise StoreError(f"The server's {name} cannot be read: no list of objects")
+    return found
+
+
+def value(model: type[V], values: Mapping[str, Any], name: str) -> V:
+    """What the server tells of as one of our values.
+
+    Raises:
+        StoreError: It cannot be one; the problems name the fields.
+    """
+    try:
+        return model.model_validate(values)
+    except ValidationError as error:
+        raise StoreError(f"The server's {name} cannot be read: {problems_of(error)}") from error
+
+
 def request_data(found: Mapping[str, Any]) -> RequestData:
     """A request with its interactions as the server tells of it, oldest interaction first."""
-    request = dict(found["request"])
-    request["user_id"] = our_user(request["user_id"])
-    if not request["user_id"]:
-        request["evaluation_only"] = False  # set by us, to keep the server from learning
-    interactions = sorted(map(interaction, found.get("interactions") or ()), key=lambda item: item.interaction_id)
-    return RequestData(request=Request.model_validate(request), interactions=interactions)
+    told = dict(found["request"])
+    told["user_id"] = our_user(told["user_id"])
+    if not told["user_id"]:
+        told["evaluation_only"] = False  # set by us, to keep the server from learning
+    request = value(Request, told, f"request {told.get('request_id')!r}")
+    interactions = sorted(map(interaction, rows(found, "interactions")), key=lambda item: item.interaction_id)
+    return RequestData(request=request, interactions=interactions)
 
 
 def interaction(found: Mapping[str, Any]) -> Interaction:
     """An interaction as the server tells of it; its id is the server's."""
-    return Interaction.model_validate({**found, "user_id": our_user(found["user_id"])})
+    told = {**found, "user_id": our_user(found.get("user_id") or "")}
+    return value(Interaction, told, f"interaction {found.get('interaction_id')!r}")
 
 
 def window(start: datetime | None, end: datetime | None) -> dict[str, str] | None:

@@ -134,6 +134,16 @@ def test_another_site_at_the_address_loses_nothing(server: ReflexioServer, turn:
         home.add_turns([turn()])
 
 
+def test_another_service_that_answers_everything_loses_nothing(
+    server: ReflexioServer, home: Store, turn: MakeTurn
+) -> None:
+    """Only who says that a turn is stored is believed."""
+    server.routes.publish_interaction = server.routes.get_requests = lambda body: {"status": "ok"}  # type: ignore[method-assign]
+    with pytest.raises(StoreUnavailableError, match="address of a Reflexio server"):
+        home.add_turns([turn()])
+    assert home.get_requests(GetRequestsRequest()).sessions == []
+
+
 def test_a_server_that_asks_for_a_pause_is_left_alone(server: ReflexioServer, home: Store, turn: MakeTurn) -> None:
     """No call reaches it meanwhile."""
     server.faults.script(Fault("status before", 503, retry_after="30"))

@@ -16,6 +16,7 @@ from reflexio_store.models import (
     AgentPlaybook,
     GetInteractionsRequest,
     GetRequestsRequest,
+    GetSessionOutcomesRequest,
     LearningKind,
     LearningQuery,
     PlaybookStatus,
@@ -242,6 +243,45 @@ def test_an_unknown_playbook_is_not_updated_whatever_the_server_says(home: Store
     assert found.content == "Be kind"
     with pytest.raises(InvalidInputError, match="tags"):
         home.update_learning("agent_playbook", name, {"tags": ["x"]})
+
+
+def read_all(home: Store) -> None:
+    home.get_interactions(GetInteractionsRequest(user_id="ada"))
+    home.get_learnings("profile", LearningQuery(user_id="ada"))
+    home.get_requests(GetRequestsRequest())
+    home.get_outcomes(GetSessionOutcomesRequest())
+
+
+@pytest.mark.parametrize("listed", [None, []])
+def test_a_list_that_is_not_there_is_empty(server: ReflexioServer, home: Store, listed: object) -> None:
+    """The server leaves out what is null; so may what stands before it."""
+    answer = {
+        "success": True,
+        **dict.fromkeys(("interactions", "user_profiles", "sessions", "session_outcomes"), listed),
+    }
+    for route in ("get_interactions", "get_profiles", "get_requests", "get_session_outcomes"):
+        setattr(server.routes, route, lambda body: answer)
+    read_all(home)
+
+
+@pytest.mark.parametrize(
+    ("route", "rows"),
+    [
+        ("get_interactions", {"interactions": [{"user_id": "ada", "retrieved_learnings": [{"kind": "of tomorrow"}]}]}),
+        ("get_interactions", {"interactions": {"ada": "tea"}}),
+        ("get_profiles", {"user_profiles": ["tea"]}),
+        ("get_session_outcomes", {"session_outcomes": [{"outcome": "of tomorrow"}]}),
+        ("get_requests", {"sessions": [{"session_id": "s", "requests": [{"request": {
+            "request_id": "r", "user_id": "ada", "created_at": 1, "retrieval_experiment_arm": "of tomorrow"}}]}]}),
+    ],
+)  # fmt: skip
+def test_what_cannot_be_read_is_told_as_an_error_of_the_server(
+    server: ReflexioServer, home: Store, route: str, rows: dict[str, object]
+) -> None:
+    """Not as one of Python's or of pydantic's."""
+    setattr(server.routes, route, lambda body: {"success": True, **rows})
+    with pytest.raises(StoreError, match=r"The server's .* cannot be read"):
+        read_all(home)
 
 
 def test_a_refusal_is_told_in_one_line(server: ReflexioServer, home: Store) -> None:
