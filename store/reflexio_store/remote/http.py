@@ -25,6 +25,7 @@ USER_AGENT: Final = "reflexio-middleware"
 _CONNECT_SECONDS: Final = 5.0
 _BACKOFF_SECONDS: Final = (0.1, 0.5, 2.0)
 _LIMITED_SECONDS: Final = 5.0  # the pause after a 429 that names none: its window is a minute (wire fact)
+_PASSING: Final = (407, 408, 425, 429)  # said of the way or of the moment, not of what was sent (RFC 9110, 8470, 6585)
 _MOST_BYTES: Final = 256 * 1024 * 1024
 _SHOWN: Final = 300  # characters of a server's own message
 
@@ -98,8 +99,8 @@ class Http:
             InvalidInputError: The server refuses it for good (400, 413, 422, ...); the problems name the fields.
             StoreAccessError: The key is missing or wrong (401, 403).
             RefusedError: ``"success": false``.
-            StoreUnavailableError: No answer, or one that may pass (408, 429, 5xx). ``in_doubt`` says that it may have
-                been done; ``retry_after`` that the server named a pause.
+            StoreUnavailableError: No answer, or one that may pass (407, 408, 425, 429, 5xx). ``in_doubt`` says that it
+                may have been done; ``retry_after`` that the server named a pause.
         """
         deadline = time.monotonic() + (self._timeout if timeout is None else timeout)
         content = None if body is None else dumps(body).encode()
@@ -184,7 +185,7 @@ def _answer(response: httpx.Response, raw: bytes, where: str) -> dict[str, Any]:
         raise StoreAccessError(f"{told}. Give the server's key: api_key=... or REFLEXIO_API_KEY.")
     if status in (404, 405):
         raise MissingError(f"{told}. Is this the address of a Reflexio server?")
-    if status in (408, 429) or status >= 500:
+    if status in _PASSING or status >= 500:
         pause = _retry_after(response.headers.get("retry-after"))
         if pause is None and status == 429:
             pause = _LIMITED_SECONDS

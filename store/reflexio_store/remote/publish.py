@@ -5,8 +5,8 @@ So a turn may be sent again at any time. What the server's answers mean:
 
 - stored: delivered.
 - a refusal of the id as known: delivered, if the server has it under this user.
-- no answer (time out, broken connection, 5xx), or one that does not say so: it may be stored; the server is asked for
-  the id before it is sent again.
+- no answer (time out, broken connection, 5xx), or one that does not say that it is stored: it may be; the server is
+  asked for the id before it is sent again.
 - 401, 403, 404: nobody's turn is at fault; all wait.
 - other 4xx: this turn can never be stored. Its neighbours are stored first, then the error is raised.
 """

@@ -27,7 +27,7 @@ from tests.store.conftest import wait_until
 MakeTurn = Callable[..., TurnRecord]
 UNCLEAR = [Fault("break before"), Fault("break after"), Fault("status before"), Fault("status after"),
            Fault("silence before"), Fault("silence after"), Fault("garbage"), Fault("status after", 504),
-           Fault("status before", 408)]  # fmt: skip
+           Fault("status before", 408), Fault("status before", 407), Fault("status before", 425)]  # fmt: skip
 CLEAR = [Fault("refuse"), Fault("status before", 503, retry_after="0"), Fault("status before", 429, retry_after="0"),
          Fault("slow", seconds=0.01)]  # fmt: skip
 
