@@ -40,7 +40,7 @@ class _Batch:
     """What has become of one batch so far: ids of turns that it made new, and errors."""
 
     learn: bool
-    wanted: Callable[[TurnRecord], bool] | None
+    wanted: Callable[[TurnRecord], bool]
     new: list[tuple[str, str]] = field(default_factory=list)
     away: list[StoreUnavailableError] = field(default_factory=list)
     refused: list[ReflexioError] = field(default_factory=list)
@@ -68,14 +68,15 @@ class Publisher:
         self._refusals: dict[str, tuple[int, int]] = {}
 
     def publish(
-        self, turns: Sequence[TurnRecord], *, learn: bool, wanted: Callable[[TurnRecord], bool] | None = None
+        self, turns: Sequence[TurnRecord], *, learn: bool, wanted: Callable[[TurnRecord], bool] = lambda _: True
     ) -> int:
         """Publish turns, older ones first, and return how many were new.
 
         Args:
             turns: What is sent; a batch may take long.
             learn: Whether the server may learn from them.
-            wanted: Asked of each turn just before it is sent; None: all are.
+            wanted: Asked of each turn just before it is sent, and just after: it may have been deleted meanwhile, by
+                somebody who did not see it yet.
 
         Raises:
             StoreUnavailableError: Not all could be delivered now. Give all of them again: none is stored twice.
@@ -115,12 +116,31 @@ class Publisher:
             if batch.away:
                 return
             try:
-                if (batch.wanted is None or batch.wanted(turn)) and self._once(turn, batch.learn):
+                if self._new(turn, batch):
                     batch.new.append((turn.user_id, turn.request_id))
             except StoreUnavailableError as error:
                 batch.away.append(error)
             except ReflexioError as error:
                 batch.refused.append(error)
+
+    def _new(self, turn: TurnRecord, batch: _Batch) -> bool:
+        """Deliver one turn, unless it was deleted; whether it is new."""
+        if batch.wanted(turn):
+            new = self._once(turn, batch.learn)
+            if not batch.wanted(turn):
+                self._take_back(turn)
+            return new
+        if turn.request_id in self._in_doubt:
+            self._take_back(turn)
+        return False
+
+    def _take_back(self, turn: TurnRecord) -> None:
+        """Delete what arrived while it was being deleted; tried again with its batch where that fails."""
+        with self._lock:
+            self._in_doubt.add(turn.request_id)
+        if self._has(turn):
+            self._http.call("DELETE", "/api/delete_requests_by_ids", {"request_ids": [turn.request_id]})
+        self.forget([turn.request_id])
 
     def _once(self, turn: TurnRecord, learn: bool) -> bool:
         """Deliver one turn; whether it is new."""

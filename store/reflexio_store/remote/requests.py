@@ -48,8 +48,10 @@ class RemoteRequests(Part):
             StoreUnavailableError: Not all could be delivered now; give them again.
             InvalidInputError: The server refused one for good; the others were delivered.
         """
-        wanted = None if restore else self._erasures.spares
-        return self._publisher.publish(turns, learn=learn_after is not None, wanted=wanted)
+        learn = learn_after is not None
+        if restore:
+            return self._publisher.publish(turns, learn=learn)
+        return self._publisher.publish(turns, learn=learn, wanted=self._erasures.spares)
 
     def get_requests(self, query: GetRequestsRequest) -> GetRequestsResponse:
         """Sessions with their requests, newest first, one page of them; see :mod:`.pages`.

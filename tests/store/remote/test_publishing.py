@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
@@ -22,6 +24,7 @@ from reflexio_store.remote.home import RemoteStore
 from reflexio_store.remote.http import Http
 from reflexio_store.remote.publish import Publisher
 from tests.reflexio_server import Fault, ReflexioServer
+from tests.reflexio_server.validation import RefusedError
 from tests.store.conftest import wait_until
 
 MakeTurn = Callable[..., TurnRecord]
@@ -244,3 +247,37 @@ def test_what_is_deleted_while_a_batch_is_being_sent_is_not_sent_any_more(
         assert other.delete_user("ada").requests == 1
         assert sent.result(10) == 2
     assert server.stored() == [turns[3].request_id]
+
+
+@pytest.mark.parametrize("trouble", ["none", "the delete fails once", "the answer is lost"])
+def test_what_is_deleted_while_it_arrives_is_taken_back(
+    server: ReflexioServer, tmp_path: Path, turn: MakeTurn, trouble: str
+) -> None:
+    """Whoever deleted it did not see it yet; nothing else goes with it."""
+    arrived, go_on, store_it = threading.Event(), threading.Event(), server.routes.publish_interaction
+
+    def late(body: dict[str, Any]) -> dict[str, Any]:
+        arrived.set()
+        go_on.wait(10)
+        answer = store_it(body)
+        if trouble == "the answer is lost":
+            raise RefusedError(500, {})
+        return answer
+
+    with (
+        closing(RemoteStore(server.url, folder=tmp_path)) as sender,
+        closing(RemoteStore(server.url, folder=tmp_path)) as other,
+        ThreadPoolExecutor(1) as pool,
+    ):
+        other.add_turns([before := turn(session_id="s2")])
+        server.routes.publish_interaction = late  # type: ignore[method-assign]
+        sent = pool.submit(deliver, sender, [gone := turn()])
+        assert arrived.wait(10)
+        assert other.delete_session("s1", user_id="ada").requests == 0
+        if trouble != "none":
+            route = "delete_requests_by_ids" if trouble == "the delete fails once" else "get_requests"
+            server.faults.script(Fault("status before", 401), path=f"/api/{route}")
+        go_on.set()
+        sent.result(10)
+        assert server.stored() == [before.request_id]
+        assert sender.add_turns([gone], restore=True) == 1
