@@ -114,11 +114,8 @@ class RemoteStore(RemoteMoving):
 
     def close(self) -> None:
         """End what is going on, and release every connection. Closing twice is fine."""
-        if self._http.is_closed:
-            return
         self._http.close()
-        if self._pool is not None:
-            self._pool.shutdown(wait=True, cancel_futures=True)
+        self._pool.shutdown(wait=True)
 
     def before_fork(self) -> None:
         """Nothing to do: a child makes connections and threads of its own."""

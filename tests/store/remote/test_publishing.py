@@ -205,6 +205,27 @@ def test_a_closed_home_ends_a_pause(server: ReflexioServer, turn: MakeTurn) -> N
         home.add_turns([turn()])
 
 
+def test_what_waits_for_its_turn_when_the_home_is_closed_is_told_so(server: ReflexioServer, turn: MakeTurn) -> None:
+    """As an error of the store: two threads publish more sessions than there are connections."""
+    go_on, store_it = threading.Event(), server.routes.publish_interaction
+
+    def held(body: dict[str, Any]) -> dict[str, Any]:
+        go_on.wait(10)
+        return store_it(body)
+
+    server.routes.publish_interaction = held  # type: ignore[method-assign]
+    home = open_store(f"{server.url}?connections=2&timeout=0.5")
+    with ThreadPoolExecutor(3) as pool:
+        batches = [[turn(session_id="s1"), turn(session_id="s2")] for _ in range(3)]
+        sent = [pool.submit(home.add_turns, batch) for batch in batches]
+        wait_until(lambda: len(server.calls) == 2)
+        home.close()
+        go_on.set()
+        for one in sent:
+            with pytest.raises(StoreUnavailableError):
+                one.result(10)
+
+
 @settings(max_examples=25, deadline=None)
 @given(
     faults=st.lists(st.sampled_from([*UNCLEAR, *CLEAR]), max_size=12),
