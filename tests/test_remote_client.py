@@ -8,7 +8,7 @@ import os
 import subprocess
 import sys
 import textwrap
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -240,23 +240,6 @@ def test_the_environment_names_the_server(
         with ReflexioClient(spool_dir=tmp_path) as client:
             client.publish_interaction("ann", SAID, session_id="s1")
             assert client.url == server.url and client.flush(10).complete
-
-
-def test_an_embedder_beside_a_server_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The server embeds itself: vectors made here would be asked for, and compared with nothing."""
-
-    class Flat:
-        name, dimension = "flat", 1
-
-        def embed(self, texts: Sequence[str], kind: str = "document") -> list[list[float]]:
-            raise AssertionError(f"{kind}: {texts}")
-
-    with pytest.raises(InvalidInputError, match="embeds itself"):
-        ReflexioClient("http://127.0.0.1:9", spool_dir=tmp_path, embedder=Flat())
-    monkeypatch.setenv("REFLEXIO_EMBEDDER", "local")
-    with pytest.raises(InvalidInputError, match="embeds itself"):
-        ReflexioClient("http://127.0.0.1:9", spool_dir=tmp_path)
-    ReflexioClient("http://127.0.0.1:9", spool_dir=tmp_path, embedder="none").close()
 
 
 def test_an_extractor_beside_a_server_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
