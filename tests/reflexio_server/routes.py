@@ -285,6 +285,7 @@ class Routes:
     def search(self, body: Body) -> Body:
         """The three at once: user playbooks of all users where none is named, and of any standing."""
         check.text(body, "query", required=True)
+        check.text(body, "user_id", most=255)
         size = check.number(body, "top_k", 5, most=100)
         approvals = body.get("agent_playbook_status_filter") or ["approved", "pending"]
         wanted = body.get("entity_types") or ["profiles", "user_playbooks", "agent_playbooks"]

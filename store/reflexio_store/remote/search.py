@@ -16,6 +16,7 @@ from .wire import literal, wire_user
 
 _TOP: Final = 10
 _MOST: Final = 100
+_LONGEST_USER: Final = 255  # of a user in a search (wire fact)
 
 
 class RemoteSearch(RemoteForgetting):
@@ -26,7 +27,8 @@ class RemoteSearch(RemoteForgetting):
 
         The server gives no scores (wire fact): ``coverage`` and ``share`` are counted here, by words, among what it
         found; ``score`` is the place in its order. For profiles and user playbooks a ``user_id`` is required: without
-        one the answer is empty. What is not current is found by words, here.
+        one the answer is empty. What is not current is found by words, here; so is all of a user whose name is longer
+        than a search of the server takes.
         """
         return self._search_one(kind, query, "hybrid")
 
@@ -38,7 +40,7 @@ class RemoteSearch(RemoteForgetting):
         if sent is None or nobodys or query.ids == [] or not query_words(words):
             return []
         limit = min(query.top_k or _TOP, _MOST)
-        if which.name == "profile" and query.status_filter not in (None, [None]):
+        if (which.name == "profile" and query.status_filter not in (None, [None])) or _is_long(query.user_id):
             return _by_words(words, self.get_learnings(kind, query.model_copy(update={"top_k": None})))[:limit]
         found = matching(which, self._found(which, words, query, {**sent, "search_mode": mode}, limit), query)
         if query.source_request_id is not None:
@@ -112,10 +114,15 @@ def _unified(queries: Mapping[LearningKind, LearningQuery]) -> dict[str, Any] | 
     return {name: value for name, value in body.items() if value is not None}
 
 
+def _is_long(user_id: str | None) -> bool:
+    return len(user_id or "") > _LONGEST_USER
+
+
 def _asks_for_more(query: LearningQuery) -> bool:
     more = (query.ids, query.source, query.tags, query.playbook_name, query.source_request_id, query.start_time,
             query.end_time, query.profile_time_to_live)  # fmt: skip
-    return any(value is not None for value in more) or query.status_filter not in (None, [None])
+    unusual = query.status_filter not in (None, [None]) or _is_long(query.user_id)
+    return unusual or any(value is not None for value in more)
 
 
 def _in_order(words: str, found: Sequence[Learning]) -> list[Scored[Learning]]:

@@ -79,6 +79,21 @@ def test_the_mode_is_asked_for_kind_by_kind_as_well(server: ReflexioServer, fill
     assert asked == ["fts"]
 
 
+def test_a_user_with_a_long_name_is_searched_by_words(home: RemoteStore) -> None:
+    """The server's searches refuse a name of more than 255 characters; its lists do not."""
+    name = "a" * 256
+    home.add_learnings(
+        [UserProfile(user_id=name, content="tea"), UserPlaybook(user_id=name, agent_version="v1", content="tea")]
+    )
+    asked = {
+        kind: query.model_copy(update={"user_id": name})
+        for kind, query in queries().items()
+        if kind != "agent_playbook"
+    }
+    found = home.search(asked)  # type: ignore[arg-type]
+    assert [[hit.learning.content for hit in hits] for hits in found.values()] == [["tea"], ["tea"]]
+
+
 def test_without_a_user_the_one_call_finds_nothing_personal(filled: RemoteStore) -> None:
     """The server would answer with the playbooks of all users."""
     for user_id in (None, ""):
