@@ -134,12 +134,10 @@ def filters(kind: Kind, query: LearningQuery) -> dict[str, Any] | None:
     return {name: value for name, value in found.items() if value is not None}
 
 
-def matching(
-    kind: Kind, learnings: Iterable[Learning], query: LearningQuery, now: float | None = None
-) -> list[Learning]:
+def matching(kind: Kind, learnings: Iterable[Learning], query: LearningQuery) -> list[Learning]:
     """Those that a query means; each of its filters holds that the kind has, but for ``source_request_id``."""
-    moment = time.time() if now is None else now
-    return [item for item in learnings if _matches(kind, item, query, moment)]
+    now = time.time()
+    return [item for item in learnings if _matches(kind, item, query, now)]
 
 
 def _matches(kind: Kind, learning: Learning, query: LearningQuery, now: float) -> bool:
