@@ -196,6 +196,18 @@ def test_the_learnings_of_the_server_are_recalled(server: ReflexioServer, remote
     assert not nothing
 
 
+def test_a_rule_whose_trigger_a_long_request_names_is_recalled(remote: ReflexioClient) -> None:
+    """As with an embedded home: what the rule says to do does not count."""
+    content = "Ask first which kind is wanted and how strong it should be made, and note the answer."
+    playbook = {"user_id": "ann", "agent_version": "v1", "trigger": "order tea", "content": content}
+    remote.add_user_playbook([playbook])
+    request = (
+        "order green tea for the meeting tomorrow with twelve guests from Rome and Paris who arrive at noon by train"
+    )
+    [rule] = remote.recall(request, user_id="ann", agent_version="v1").chosen
+    assert rule.learning.content == content and "100%" in rule.reason
+
+
 def test_a_search_is_by_meaning_on_the_server_and_says_where_it_could_not_be(
     server: ReflexioServer, remote: ReflexioClient
 ) -> None:

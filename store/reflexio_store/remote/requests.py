@@ -174,7 +174,7 @@ class RemoteRequests(Part):
         return [item for item in found if query.request_id in (None, item.request_id)]
 
     def _ranked(self, words: str, candidates: Sequence[Interaction]) -> list[Interaction]:
-        scored = zip(fits(words, [item.content for item in candidates]), candidates, strict=True)
+        scored = zip(fits(words, [("", item.content) for item in candidates]), candidates, strict=True)
         found = [(fit.weight, item) for fit, item in scored if fit.weight > 0]
         return [item for _, item in sorted(found, key=lambda pair: -pair[0])]
 

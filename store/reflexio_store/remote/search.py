@@ -141,7 +141,5 @@ def _by_words(words: str, candidates: Sequence[Learning]) -> list[Scored[Learnin
     return sorted(found, key=lambda item: -item.score)
 
 
-def _text(learning: Learning) -> str:
-    if isinstance(learning, UserProfile):
-        return learning.content
-    return f"{learning.trigger or ''}\n{learning.content}"
+def _text(learning: Learning) -> tuple[str, str]:
+    return "" if isinstance(learning, UserProfile) else learning.trigger or "", learning.content
