@@ -8,7 +8,7 @@ import os
 import subprocess
 import sys
 import textwrap
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -196,6 +196,18 @@ def test_the_learnings_of_the_server_are_recalled(server: ReflexioServer, remote
     assert not nothing
 
 
+def test_a_rule_whose_trigger_a_long_request_names_is_recalled(remote: ReflexioClient) -> None:
+    """As with an embedded home: what the rule says to do does not count."""
+    content = "Ask first which kind is wanted and how strong it should be made, and note the answer."
+    playbook = {"user_id": "ann", "agent_version": "v1", "trigger": "order tea", "content": content}
+    remote.add_user_playbook([playbook])
+    request = (
+        "order green tea for the meeting tomorrow with twelve guests from Rome and Paris who arrive at noon by train"
+    )
+    [rule] = remote.recall(request, user_id="ann", agent_version="v1").chosen
+    assert rule.learning.content == content and "100%" in rule.reason
+
+
 def test_a_search_is_by_meaning_on_the_server_and_says_where_it_could_not_be(
     server: ReflexioServer, remote: ReflexioClient
 ) -> None:
@@ -240,23 +252,6 @@ def test_the_environment_names_the_server(
         with ReflexioClient(spool_dir=tmp_path) as client:
             client.publish_interaction("ann", SAID, session_id="s1")
             assert client.url == server.url and client.flush(10).complete
-
-
-def test_an_embedder_beside_a_server_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The server embeds itself: vectors made here would be asked for, and compared with nothing."""
-
-    class Flat:
-        name, dimension = "flat", 1
-
-        def embed(self, texts: Sequence[str], kind: str = "document") -> list[list[float]]:
-            raise AssertionError(f"{kind}: {texts}")
-
-    with pytest.raises(InvalidInputError, match="embeds itself"):
-        ReflexioClient("http://127.0.0.1:9", spool_dir=tmp_path, embedder=Flat())
-    monkeypatch.setenv("REFLEXIO_EMBEDDER", "local")
-    with pytest.raises(InvalidInputError, match="embeds itself"):
-        ReflexioClient("http://127.0.0.1:9", spool_dir=tmp_path)
-    ReflexioClient("http://127.0.0.1:9", spool_dir=tmp_path, embedder="none").close()
 
 
 def test_an_extractor_beside_a_server_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

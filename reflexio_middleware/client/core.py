@@ -128,7 +128,7 @@ class Core:
             store=home, api_key=api_key, extractor=named, embedder=model, **settings
         )
         self._extractors: Sequence[Extractor | str] = given or self.settings.extractors
-        learns_here = self._is_ours(given, embedder) and self.settings.learning == "thread"
+        learns_here = self._is_ours(given) and self.settings.learning == "thread"
         self._count_tokens = count_tokens
         self._opening = Opening(self._new_store)
         self._closed = False
@@ -168,23 +168,19 @@ class Core:
             self._delivery.start()
         if self._worker and not _background:
             self._worker.wake()
-        if self._embedding and not _background:
+        if self._embedding and not _background and not is_server(self.settings.store):
             self._embedding.wake()
         _open_clients[self] = None
         protect(self)
         _close_with_child(self)
 
-    def _is_ours(self, extractors: Sequence[object], embedder: object) -> bool:
-        """Whether this process may learn. A server does that and embeds itself: two would learn the same twice."""
+    def _is_ours(self, extractors: Sequence[object]) -> bool:
+        """Whether this process may learn. A server does that itself: two would learn the same twice."""
         if not is_server(self.settings.store):
             return True
-        problems = []
         if extractors or "extractor" in self.settings.model_fields_set:
-            problems.append(("extractor", "a Reflexio server learns itself: leave it out, or name a database"))
-        if self.settings.embedder != "none" or not isinstance(embedder, (str, NoneType)):
-            problems.append(("embedder", "a Reflexio server embeds itself: leave it out, or name a database"))
-        if problems:
-            raise InvalidInputError("The client cannot be made", problems)
+            problem = ("extractor", "a Reflexio server learns itself: leave it out, or name a database")
+            raise InvalidInputError("The client cannot be made", [problem])
         return False
 
     def _meaning(self, query: str) -> Meaning | None:

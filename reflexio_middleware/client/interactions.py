@@ -68,10 +68,11 @@ class InteractionsApi(Core):
             end_time=end_time, top_k=top_k, most_recent_k=most_recent_k, search_mode=search_mode,
         )  # fmt: skip
         by_meaning = self.settings.embed_messages and wanted.search_mode != "fts"
-        meaning = self._meaning(query) if query and by_meaning else None
         store = self._settled()
+        ours = store if isinstance(store, Embeddable) else None  # a server makes its own vector of the query
+        meaning = self._meaning(query) if query and by_meaning and ours else None
         found = store.search_interactions(wanted, meaning=meaning)
-        partly = bool(query) and isinstance(store, Embeddable) and store.unindexed(user_id=wanted.user_id) > 0
+        partly = bool(query) and ours is not None and ours.unindexed(user_id=wanted.user_id) > 0
         return InteractionsResponse(interactions=found, msg=f"Found {len(found)} interaction(s)", degraded=partly)
 
     def delete_interaction(

@@ -6,6 +6,7 @@ import asyncio
 import contextvars
 import dataclasses
 import functools
+import time
 from collections.abc import Sequence
 from concurrent.futures import CancelledError, Future
 from concurrent.futures import TimeoutError as Late
@@ -17,14 +18,14 @@ from reflexio_middleware.capture.turn import current_turn
 from reflexio_middleware.client.awaiting import given_up
 from reflexio_middleware.client.core import Core
 from reflexio_middleware.guard import count, guard, warn
-from reflexio_middleware.recall.choose import Recall, choose
+from reflexio_middleware.recall.choose import Near, Recall, choose
 from reflexio_middleware.recall.deadline import Deadline
 from reflexio_middleware.recall.experiment import arm_of
 from reflexio_middleware.recall.frozen import Frozen
 from reflexio_middleware.recall.inject import Placement, inject_block, latest_user_text
 from reflexio_middleware.scope import cleaned, current_session
 from reflexio_middleware.tracing import span
-from reflexio_store.contract import Meaning, Store
+from reflexio_store.contract import Embeddable, Meaning, Store
 from reflexio_store.errors import InvalidInputError
 
 _COLD_SECONDS = 5.0  # opening the home (once) is not part of a recall's time limit
@@ -324,6 +325,7 @@ class RecallApi(Core):
                 token_budget=question.token_budget,
                 count_tokens=self._count_tokens,
                 meant=functools.partial(self._meant, seconds=question.seconds / 2),
+                near=self._near(store, time.monotonic() + question.seconds),
                 session_id=question.session_id,
                 most_turns=question.turns,
             )
@@ -337,6 +339,13 @@ class RecallApi(Core):
     def _meant(self, query: str, seconds: float) -> Meaning | None:
         """The meaning of a query, where it is had in time."""
         return self._embedding.meaning(query, seconds) if self._embedding else None
+
+    def _near(self, store: Store, ends: float) -> Near | None:
+        """Compares what a home found that keeps no vectors made here, in half of the time that is left then."""
+        embedding = self._embedding
+        if embedding is None or isinstance(store, Embeddable):
+            return None
+        return lambda meaning, texts: embedding.cosines(meaning, texts, (ends - time.monotonic()) / 2)
 
     def _late(self, question: _Question, future: Future[Recall]) -> Recall:
         count("recalls_late")

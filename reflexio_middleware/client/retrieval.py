@@ -83,9 +83,10 @@ class RetrievalApi(Core):
             conversation_history=conversation_history, search_mode=search_mode, request_id=request_id,
             session_id=session_id,
         )  # fmt: skip
-        meaning = self._meaning(wanted.query) if wanted.search_mode != "fts" else None
         store = self._settled()
-        mode: SearchMode = wanted.search_mode if meaning or not isinstance(store, Embeddable) else "fts"
+        ours = isinstance(store, Embeddable)  # a server makes its own vector of the query
+        meaning = self._meaning(wanted.query) if ours and wanted.search_mode != "fts" else None
+        mode: SearchMode = wanted.search_mode if meaning or not ours else "fts"
         kinds: list[LearningKind] = ["profile", "user_playbook", "agent_playbook"] if user_id else ["agent_playbook"]
         queries: dict[LearningKind, LearningQuery] = {
             kind: _query(kind, wanted)

@@ -1,4 +1,4 @@
-"""Embedding: documents in a thread of its own, queries within a time limit."""
+"""Embedding: documents in a thread of its own; queries, and what a server found, within a time limit."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from concurrent.futures import TimeoutError as Late
 from importlib.util import find_spec
-from typing import Final
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from reflexio_middleware.embedding import Embedder
 from reflexio_middleware.embedding.batch import checked, embed_batch, status_of
@@ -19,12 +19,19 @@ from reflexio_store.contract import Embeddable, Meaning, Store
 from reflexio_store.errors import MissingExtraError
 from reflexio_store.forking import protect
 
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+T = TypeVar("T")
+K = TypeVar("K")
+V = TypeVar("V")
 _TOGETHER: Final = 32  # texts that are embedded in one call
 _POLL_SECONDS: Final = 5.0
 _BACKOFF_SECONDS: Final = (1.0, 5.0, 30.0, 60.0)
 _MOST_REST: Final = 3600.0
-_KEPT_QUERIES: Final = 1_000
-_MOST_ASKING: Final = 16  # queries that are embedded at the same time
+_KEPT: Final = 1_000  # queries, and texts of a home that keeps no vectors
+_MOST_CHARACTERS: Final = 2_000  # of such a text, as of those that a home gives
+_MOST_ASKING: Final = 16  # recalls and searches that wait for the embedder at the same time
 _LAST_SECONDS: Final = 1.0
 
 
@@ -52,6 +59,7 @@ class BackgroundEmbedding:
         self._floor = floor
         self._closed = False
         self._kept: OrderedDict[str, Meaning] = OrderedDict()
+        self._vectors: OrderedDict[tuple[str, str], NDArray[Any] | None] = OrderedDict()
         self._reset()
         protect(self)
 
@@ -96,14 +104,47 @@ class BackgroundEmbedding:
         the embedder asked to be left alone for now."""
         with self._changed:
             kept = self._kept.get(text)
-            if kept is not None or self._closed or time.monotonic() < self._rest_until:
-                return kept
+        return kept or self._in_time(lambda: self._meant(text), timeout)
+
+    def cosines(self, meaning: Meaning, texts: Sequence[str], timeout: float) -> list[float | None]:
+        """How near texts are to a meaning, for a home that keeps no vectors made here. At most 32 are embedded anew.
+
+        None for a text whose vector was not to be had in so many seconds (then it may be there next time).
+        """
+        names = [(meaning.model, text[:_MOST_CHARACTERS]) for text in texts]
+        with self._changed:
+            lacking = [name[1] for name in dict.fromkeys(names) if name not in self._vectors][:_TOGETHER]
+        if lacking:
+            self._in_time(lambda: self._embed_new(lacking), timeout)
+        with self._changed:
+            vectors = [self._vectors.get(name) for name in names]
+        asked = _unit(meaning.vector)
+        return [None if one is None or one.shape != asked.shape else float(one @ asked) for one in vectors]
+
+    def _embed_new(self, texts: Sequence[str]) -> None:
+        """Embed texts, and keep what became of them; one that is refused is not asked for again."""
+        try:
+            batch = embed_batch(self._embedder, texts)
+        except Exception as error:  # noqa: BLE001 - an embedder may raise anything, and words are compared instead
+            self._note(error)
+            return
+        self._note_refused(list(batch.refused.values()))
+        with self._changed:
+            for place, text in enumerate(texts):
+                vector = batch.vectors.get(place)
+                _keep(self._vectors, (self._embedder.name, text), None if vector is None else _unit(vector))
+
+    def _in_time(self, work: Callable[[], T], timeout: float) -> T | None:
+        """What some work with the embedder gives; None where it takes longer, or the embedder is to be left alone."""
+        with self._changed:
+            if self._closed or time.monotonic() < self._rest_until:
+                return None
             if self._asking >= _MOST_ASKING:  # an endpoint that hangs gets no further ones
                 count("embeddings_late")
                 return None
-            asked: Future[Meaning | None] = Future()
+            asked: Future[T | None] = Future()
             # a thread that nobody waits for when the process ends, as one of a pool would be waited for
-            thread = threading.Thread(target=self._ask, args=(text, asked), name="reflexio-embed", daemon=True)
+            thread = threading.Thread(target=self._ask, args=(work, asked), name="reflexio-embed", daemon=True)
             try:
                 thread.start()
             except RuntimeError:  # no thread is to be had: the interpreter is ending, or the machine has no more
@@ -111,15 +152,15 @@ class BackgroundEmbedding:
                 return None
             self._asking += 1
         try:
-            return asked.result(timeout)
+            return asked.result(max(0.0, timeout))
         except Late:
             count("embeddings_late")
             return None
 
-    def _ask(self, text: str, asked: Future[Meaning | None]) -> None:
+    def _ask(self, work: Callable[[], T], asked: Future[T | None]) -> None:
         found = None
         try:
-            found = self._meant(text)
+            found = work()
         finally:
             with self._changed:
                 self._asking -= 1
@@ -133,9 +174,7 @@ class BackgroundEmbedding:
             self._note(error)
             return None
         with self._changed:
-            self._kept[text] = made
-            while len(self._kept) > _KEPT_QUERIES:
-                self._kept.popitem(last=False)
+            _keep(self._kept, text, made)
         return made
 
     def close(self, timeout: float) -> None:
@@ -222,6 +261,19 @@ class BackgroundEmbedding:
         """In a child there are no threads any more."""
         if child:
             self._reset()
+
+
+def _keep(kept: OrderedDict[K, V], key: K, value: V) -> None:
+    kept[key] = value
+    while len(kept) > _KEPT:
+        kept.popitem(last=False)
+
+
+def _unit(vector: Sequence[float]) -> NDArray[Any]:
+    import numpy as np
+
+    made = np.asarray(vector, dtype=np.float32)
+    return made / (float(np.linalg.norm(made)) or 1.0)
 
 
 def _asked_for(error: Exception) -> float:

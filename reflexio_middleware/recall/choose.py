@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
 from reflexio_middleware.recall.relevance import fits, floors_of, says_same, says_something, why, words_in
@@ -32,6 +32,9 @@ from reflexio_store.models import (
 _POOL: Final = 2  # candidates for each learning that may be shown: some say the same
 _FRESH: Final = 100  # turns, the newest, that are looked at where nobody has learned from them
 _BULLET: Final = 4  # tokens of a line beside its text: bullet, tag, line break
+
+Near = Callable[[Meaning, Sequence[str]], Sequence[float | None]]
+"""The cosines of texts and a meaning; None where one is not to be had."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,6 +109,7 @@ def choose(
     token_budget: int = 400,
     count_tokens: TokenCounter = estimate_tokens,
     meant: Callable[[str], Meaning | None] | None = None,
+    near: Near | None = None,
     session_id: str = "",
     most_turns: int = 0,
 ) -> Recall:
@@ -123,6 +127,7 @@ def choose(
         token_budget: Most tokens of the block, as ``count_tokens`` counts them.
         count_tokens: Counts the tokens of a text.
         meant: Gives the meaning of a query, or None; without it full text alone is searched.
+        near: Tells how near what was found is, for a home that finds by meaning without telling that.
         session_id: The session that is going on: the agent knows what was said in it.
         most_turns: Most messages of the user's other sessions that are shown though nobody has learned from them yet.
     """
@@ -132,18 +137,33 @@ def choose(
     with store.reading():
         if user_id and store.opted_out(user_id):
             user_id = ""
-        found = store.search(
+        found: Mapping[LearningKind, Sequence[Scored[Learning]]] = store.search(
             _queries(query, user_id, agent_version, _POOL * top_k), meaning=meaning, floors=floors_of(meaning)
         )
         chosen = _standing(store, user_id, agent_version, top_k) if user_id else []
         personal = user_id and most_turns
         unread = store.fresh_messages(user_id, query, except_session=session_id, limit=_FRESH) if personal else []
+    if meaning is not None and near is not None:
+        found = _compared(found, meaning, near)
     rules = [*chosen, *_fitting(found, "user_playbook", meaning)]
     facts, shared = _fitting(found, "profile", meaning), _fitting(found, "agent_playbook", meaning)
     kept = _within(_once([rules, facts, shared], top_k), token_budget, count_tokens)
     learnings = tuple(item.learning for item in kept)
     turns = _turns_within(learnings, _fresh(unread, most_turns, learnings), token_budget, count_tokens)
     return Recall(render(learnings, turns), learnings, chosen=tuple(kept), turns=tuple(turns))
+
+
+def _compared(
+    found: Mapping[LearningKind, Sequence[Scored[Learning]]],
+    meaning: Meaning,
+    near: Near,
+) -> dict[LearningKind, list[Scored[Learning]]]:
+    """What was found, with its cosines; a trigger stands for its rule, as it is worded as the request to find it."""
+    said = [
+        getattr(item.learning, "trigger", None) or item.learning.content for hits in found.values() for item in hits
+    ]
+    cosines = iter(near(meaning, said))
+    return {kind: [replace(item, cosine=next(cosines)) for item in hits] for kind, hits in found.items()}
 
 
 def _fresh(found: Sequence[Fresh], most: int, shown: Sequence[Learning]) -> list[Interaction]:

@@ -53,6 +53,8 @@ class Routes:
         self.degraded = False
         self.ignores_filters = False
         """Answer every list and search of learnings with everything."""
+        self.finds_by_meaning = False
+        """Find also what has none of the words, after what has some: a vector is near to another, more or less."""
 
     def publish_interaction(self, body: Body) -> Body:
         """Stores a request once; a known id is refused with status 200, and without the id in the answer."""
@@ -283,6 +285,7 @@ class Routes:
     def search(self, body: Body) -> Body:
         """The three at once: user playbooks of all users where none is named, and of any standing."""
         check.text(body, "query", required=True)
+        check.text(body, "user_id", most=255)
         size = check.number(body, "top_k", 5, most=100)
         approvals = body.get("agent_playbook_status_filter") or ["approved", "pending"]
         wanted = body.get("entity_types") or ["profiles", "user_playbooks", "agent_playbooks"]
@@ -308,7 +311,9 @@ class Routes:
         size = check.number(body, "top_k", 10, most=100)
         found = self._matching(table, body)
         texts = [f"{row.get('trigger') or ''} {row['content']}" for row in found]
-        places = self.data.ranked(body["query"], texts) if body.get("query") else range(len(found))
+        places = self.data.ranked(body["query"], texts) if body.get("query") else list(range(len(found)))
+        if self.finds_by_meaning:
+            places += [place for place in range(len(found)) if place not in places]
         return {"success": True, name: [_without(found[place]) for place in places][:size], "msg": "Found"}
 
     def _matching(self, table: str, body: Body) -> list[Body]:

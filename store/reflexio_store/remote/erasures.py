@@ -51,7 +51,7 @@ class Erasures:
         try:
             self._file.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
             flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | getattr(os, "O_BINARY", 0)
-            with os.fdopen(os.open(self._file, flags, 0o600), "wb", buffering=0) as file:
+            with os.fdopen(os.open(self._file, flags, 0o600), "wb") as file:  # all or an error
                 file.write(lines)
         except OSError as error:
             raise StoreUnavailableError(

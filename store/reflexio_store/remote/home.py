@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from urllib.parse import urlsplit
 
 from reflexio_store.contract import Finding
 from reflexio_store.errors import ReflexioError, StoreAccessError
@@ -16,6 +17,7 @@ from .requests import DEFAULT_SESSIONS
 from .url import parse_server_url
 
 _MOST_COUNTED = 10_000
+_LOCAL = ("localhost", "127.0.0.1", "::1")
 _NOT_KEPT = (
     *("supports", "events", "dismissals", "opt_outs", "erasures", "usages"),
     *("jobs_ready", "jobs_running", "jobs_done", "jobs_dead"),
@@ -38,6 +40,8 @@ class RemoteStore(RemoteMoving):
 
     Raises:
         StoreURLError: The URL is not understood.
+        InvalidInputError: The key has signs that no header can hold.
+        StoreError: Proxies or certificates that the environment names are unusable.
     """
 
     def __init__(self, url: str, *, api_key: str | None = None, folder: Path | None = None) -> None:
@@ -94,7 +98,8 @@ class RemoteStore(RemoteMoving):
     def check(self) -> list[Finding]:
         """Whether the server is there, lets us in, and keeps what it is sent."""
         found: list[Finding] = []
-        if self._has_key and self._url.startswith("http://") and not self._is_local:
+        address = urlsplit(self._url)
+        if self._has_key and address.scheme == "http" and address.hostname not in _LOCAL:
             found.append(Finding("warning", "server", f"the key goes to {self._url} unencrypted: use https"))
         try:
             who = self._http.call("GET", "/api/whoami", attempts=1, timeout=5.0)
@@ -107,17 +112,10 @@ class RemoteStore(RemoteMoving):
             return [*found, Finding("error", "server", f"{self._url} has no storage configured: it keeps nothing")]
         return [*found, Finding("ok", "server", f"{self._url} answers ({kept})")]
 
-    @property
-    def _is_local(self) -> bool:
-        return self._url.split("//", 1)[1].split("/")[0].rsplit(":", 1)[0] in ("localhost", "127.0.0.1", "[::1]")
-
     def close(self) -> None:
         """End what is going on, and release every connection. Closing twice is fine."""
-        if self._http.is_closed:
-            return
         self._http.close()
-        if self._pool is not None:
-            self._pool.shutdown(wait=True, cancel_futures=True)
+        self._pool.shutdown(wait=True)
 
     def before_fork(self) -> None:
         """Nothing to do: a child makes connections and threads of its own."""

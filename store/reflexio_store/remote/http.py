@@ -19,12 +19,13 @@ import httpx
 import orjson
 
 from reflexio_store.errors import InvalidInputError, StoreAccessError, StoreError, StoreUnavailableError
-from reflexio_store.json_text import dumps
+from reflexio_store.json_text import dumps, storable_text
 
 USER_AGENT: Final = "reflexio-middleware"
 _CONNECT_SECONDS: Final = 5.0
 _BACKOFF_SECONDS: Final = (0.1, 0.5, 2.0)
 _LIMITED_SECONDS: Final = 5.0  # the pause after a 429 that names none: its window is a minute (wire fact)
+_PASSING: Final = (407, 408, 425, 429)  # said of the way or of the moment, not of what was sent (RFC 9110, 8470, 6585)
 _MOST_BYTES: Final = 256 * 1024 * 1024
 _SHOWN: Final = 300  # characters of a server's own message
 
@@ -45,6 +46,10 @@ class Http:
         api_key: Sent as bearer token, where there is one.
         timeout: Seconds that one call may take, retries included.
         connections: Most connections at once.
+
+    Raises:
+        InvalidInputError: The key has signs that no header can hold.
+        StoreError: The address, or what the environment says of proxies and certificates, is unusable.
     """
 
     def __init__(self, url: str, api_key: str | None, *, timeout: float, connections: int) -> None:
@@ -52,11 +57,19 @@ class Http:
         self._timeout = timeout
         self._closing = threading.Event()
         headers = {"User-Agent": USER_AGENT, "Accept": "application/json", "Content-Type": "application/json"}
-        if api_key:
-            headers["Authorization"] = f"Bearer {api_key}"
+        if key := (api_key or "").strip():
+            if not (key.isascii() and key.isprintable()):  # the error of httpx would show it
+                raise InvalidInputError("The server cannot be called", [("api_key", "has signs that no key has")])
+            headers["Authorization"] = f"Bearer {key}"
         limits = httpx.Limits(max_connections=connections, max_keepalive_connections=connections)
         self._free = threading.BoundedSemaphore(connections)
-        self._client = httpx.Client(base_url=url, headers=headers, limits=limits, follow_redirects=False)
+        try:
+            self._client = httpx.Client(base_url=url, headers=headers, limits=limits, follow_redirects=False)
+        except (httpx.InvalidURL, ImportError, OSError, ValueError) as error:
+            raise StoreError(
+                f"{url} cannot be called ({_said(error)}). Mend the address, or in the environment the proxy "
+                "(HTTP_PROXY, HTTPS_PROXY, ALL_PROXY) or the certificates (SSL_CERT_FILE, SSL_CERT_DIR)."
+            ) from error
 
     def call(
         self,
@@ -86,14 +99,15 @@ class Http:
             InvalidInputError: The server refuses it for good (400, 413, 422, ...); the problems name the fields.
             StoreAccessError: The key is missing or wrong (401, 403).
             RefusedError: ``"success": false``.
-            StoreUnavailableError: No answer, or one that may pass (408, 429, 5xx). ``in_doubt`` says that it may have
-                been done; ``retry_after`` that the server named a pause.
+            StoreUnavailableError: No answer, or one that may pass (407, 408, 425, 429, 5xx). ``in_doubt`` says that it
+                may have been done; ``retry_after`` that the server named a pause.
         """
         deadline = time.monotonic() + (self._timeout if timeout is None else timeout)
         content = None if body is None else dumps(body).encode()
+        named = None if params is None else {name: storable_text(value) for name, value in params.items()}
         for attempt in range(attempts):
             try:
-                answer = self._once(method, path, content, params, deadline)
+                answer = self._once(method, path, content, named, deadline)
                 if answer.get("success") is False and not refusable:
                     raise RefusedError(
                         f"{method} {path} on {self.url}: {_message(answer) or 'refused without a reason'}"
@@ -171,7 +185,7 @@ def _answer(response: httpx.Response, raw: bytes, where: str) -> dict[str, Any]:
         raise StoreAccessError(f"{told}. Give the server's key: api_key=... or REFLEXIO_API_KEY.")
     if status in (404, 405):
         raise MissingError(f"{told}. Is this the address of a Reflexio server?")
-    if status in (408, 429) or status >= 500:
+    if status in _PASSING or status >= 500:
         pause = _retry_after(response.headers.get("retry-after"))
         if pause is None and status == 429:
             pause = _LIMITED_SECONDS

@@ -11,10 +11,9 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
-from pydantic import ValidationError
 from pydantic_core import PydanticSerializationError
 
-from reflexio_store.errors import InvalidInputError, StoreError
+from reflexio_store.errors import InvalidInputError
 from reflexio_store.models import (
     AgentPlaybook,
     Learning,
@@ -23,10 +22,9 @@ from reflexio_store.models import (
     Status,
     UserPlaybook,
     UserProfile,
-    problems_of,
 )
 
-from .wire import our_user, window, wire_user
+from .wire import our_user, rows, value, window, wire_user
 
 EVERY_STATUS: Final[list[Status | None]] = [None, *Status]
 _EQUAL: Final = ("user_id", "agent_version", "playbook_name", "source", "profile_time_to_live")
@@ -73,7 +71,7 @@ class Kind:
 
     def values(self, answer: Mapping[str, Any]) -> list[Learning]:
         """The learnings of an answer."""
-        return [self._value(row) for row in answer.get(self.rows, ())]
+        return [self._value(row) for row in rows(answer, self.rows)]
 
     def _value(self, row: Mapping[str, Any]) -> Learning:
         values = dict(row)
@@ -83,11 +81,7 @@ class Kind:
             values["generated_from_request_id"] = ""
         if self.name == "user_playbook" and str(values.get("request_id")).startswith(BY_HAND):
             values["request_id"] = ""
-        try:
-            return self.model.model_validate(values)
-        except ValidationError as error:
-            name = f"{self.name} {values.get(self.key)!r}"
-            raise StoreError(f"The server's {name} cannot be read: {problems_of(error)}") from error
+        return value(self.model, values, f"{self.name} {values.get(self.key)!r}")
 
     def body(self, learning: Learning) -> dict[str, Any]:
         """What is sent to add it.
@@ -140,12 +134,10 @@ def filters(kind: Kind, query: LearningQuery) -> dict[str, Any] | None:
     return {name: value for name, value in found.items() if value is not None}
 
 
-def matching(
-    kind: Kind, learnings: Iterable[Learning], query: LearningQuery, now: float | None = None
-) -> list[Learning]:
+def matching(kind: Kind, learnings: Iterable[Learning], query: LearningQuery) -> list[Learning]:
     """Those that a query means; each of its filters holds that the kind has, but for ``source_request_id``."""
-    moment = time.time() if now is None else now
-    return [item for item in learnings if _matches(kind, item, query, moment)]
+    now = time.time()
+    return [item for item in learnings if _matches(kind, item, query, now)]
 
 
 def _matches(kind: Kind, learning: Learning, query: LearningQuery, now: float) -> bool:

@@ -52,11 +52,13 @@ class RemoteListing(RemoteRequests):
 
     def _profiles_of_all(self, kind: Kind, query: LearningQuery, limit: int) -> list[Learning]:
         """Profiles of all users: the route takes one status, as a word, and times as epoch seconds (wire facts)."""
+        here = (query.start_time, query.end_time, query.source, query.profile_time_to_live)
+        size = MOST if any(one is not None for one in here) else limit
         found: list[Learning] = []
         for status in query.status_filter or [None]:
             word = _STATUSES_OF_ALL.get(status)
             if word is not None:
-                params = {"status_filter": word, "limit": str(MOST if query.start_time or query.end_time else limit)}
+                params = {"status_filter": word, "limit": str(size)}
                 found += kind.values(self._http.call("GET", "/api/get_all_profiles", params=params))
         return found
 

@@ -16,7 +16,7 @@ from reflexio_store.models import (
 )
 
 from .learning_state import RemoteLearning
-from .wire import our_user, wire_user
+from .wire import our_user, rows, value, wire_user
 
 _NOT_SENT = {"user_id", "source", "created_at"}
 
@@ -59,8 +59,11 @@ class RemoteOutcomes(RemoteLearning):
         body: dict[str, Any] = query.model_dump(mode="json", exclude_none=True)
         if query.user_id is not None:
             body["user_id"] = wire_user(query.user_id)
-        rows = self._http.call("POST", "/api/get_session_outcomes", body).get("session_outcomes", ())
-        found = [SessionOutcome.model_validate({**row, "user_id": our_user(row["user_id"])}) for row in rows]
+        answer = self._http.call("POST", "/api/get_session_outcomes", body)
+        found = [
+            value(SessionOutcome, {**row, "user_id": our_user(row.get("user_id") or "")}, "session outcome")
+            for row in rows(answer, "session_outcomes")
+        ]
         return [item for item in found if query.user_id in (None, item.user_id)]
 
     def experiment_results(self, experiment_id: str) -> list[ArmResult]:

@@ -45,7 +45,7 @@ class Part:
     def _begin(self) -> None:
         self._http = self._make_http()
         self._erasures = Erasures(self._folder)
-        self._pool: ThreadPoolExecutor | None = None
+        self._pool = ThreadPoolExecutor(self._connections, thread_name_prefix="reflexio-remote")
         self._searching = Circuit("Searching the server", failures=3, pause=5.0)
         self._publishing = Circuit("Sending turns to the server", failures=5, pause=1.0)
         self._publisher = Publisher(self._http, self._publishing, self._each, self._connections)
@@ -55,8 +55,6 @@ class Part:
         listed = list(things)
         if len(listed) < 2 or self._connections < 2:
             return [work(thing) for thing in listed]
-        if self._pool is None:
-            self._pool = ThreadPoolExecutor(self._connections, thread_name_prefix="reflexio-remote")
         try:
             made = [self._pool.submit(work, thing) for thing in listed]
         except RuntimeError as error:

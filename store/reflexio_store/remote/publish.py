@@ -5,8 +5,8 @@ So a turn may be sent again at any time. What the server's answers mean:
 
 - stored: delivered.
 - a refusal of the id as known: delivered, if the server has it under this user.
-- no answer (time out, broken connection, 5xx): it may be stored; the server is asked for the id before it is sent
-  again.
+- no answer (time out, broken connection, 5xx), or one that does not say that it is stored: it may be; the server is
+  asked for the id before it is sent again.
 - 401, 403, 404: nobody's turn is at fault; all wait.
 - other 4xx: this turn can never be stored. Its neighbours are stored first, then the error is raised.
 """
@@ -24,12 +24,13 @@ from reflexio_store.records import TurnRecord
 
 from .circuit import Circuit
 from .http import Http, RefusedError
-from .wire import publish_body, wire_user
+from .wire import publish_body, rows, wire_user
 
 T = TypeVar("T")
 R = TypeVar("R")
 EachOf = Callable[[Callable[[T], R], Iterable[T]], list[R]]
 _ATTEMPTS: Final = 3
+_UNSAID: Final = "does not say that it stored the turn. Is this the address of a Reflexio server?"
 _REFUSALS: Final = 5
 """So often a turn is refused, while the server stores others, before it counts as one that can never be stored."""
 
@@ -39,7 +40,7 @@ class _Batch:
     """What has become of one batch so far: ids of turns that it made new, and errors."""
 
     learn: bool
-    wanted: Callable[[TurnRecord], bool] | None
+    wanted: Callable[[TurnRecord], bool]
     new: list[tuple[str, str]] = field(default_factory=list)
     away: list[StoreUnavailableError] = field(default_factory=list)
     refused: list[ReflexioError] = field(default_factory=list)
@@ -67,14 +68,15 @@ class Publisher:
         self._refusals: dict[str, tuple[int, int]] = {}
 
     def publish(
-        self, turns: Sequence[TurnRecord], *, learn: bool, wanted: Callable[[TurnRecord], bool] | None = None
+        self, turns: Sequence[TurnRecord], *, learn: bool, wanted: Callable[[TurnRecord], bool] = lambda _: True
     ) -> int:
         """Publish turns, older ones first, and return how many were new.
 
         Args:
             turns: What is sent; a batch may take long.
             learn: Whether the server may learn from them.
-            wanted: Asked of each turn just before it is sent; None: all are.
+            wanted: Asked of each turn just before it is sent, and just after: it may have been deleted meanwhile, by
+                somebody who did not see it yet.
 
         Raises:
             StoreUnavailableError: Not all could be delivered now. Give all of them again: none is stored twice.
@@ -114,12 +116,31 @@ class Publisher:
             if batch.away:
                 return
             try:
-                if (batch.wanted is None or batch.wanted(turn)) and self._once(turn, batch.learn):
+                if self._new(turn, batch):
                     batch.new.append((turn.user_id, turn.request_id))
             except StoreUnavailableError as error:
                 batch.away.append(error)
             except ReflexioError as error:
                 batch.refused.append(error)
+
+    def _new(self, turn: TurnRecord, batch: _Batch) -> bool:
+        """Deliver one turn, unless it was deleted; whether it is new."""
+        if batch.wanted(turn):
+            new = self._once(turn, batch.learn)
+            if not batch.wanted(turn):
+                self._take_back(turn)
+            return new
+        if turn.request_id in self._in_doubt:
+            self._take_back(turn)
+        return False
+
+    def _take_back(self, turn: TurnRecord) -> None:
+        """Delete what arrived while it was being deleted; tried again with its batch where that fails."""
+        with self._lock:
+            self._in_doubt.add(turn.request_id)
+        if self._has(turn):
+            self._http.call("DELETE", "/api/delete_requests_by_ids", {"request_ids": [turn.request_id]})
+        self.forget([turn.request_id])
 
     def _once(self, turn: TurnRecord, learn: bool) -> bool:
         """Deliver one turn; whether it is new."""
@@ -145,7 +166,9 @@ class Publisher:
         for attempt in range(_ATTEMPTS):
             try:
                 with self._circuit.call():
-                    self._http.call("POST", "/api/publish_interaction", body, attempts=1)
+                    answer = self._http.call("POST", "/api/publish_interaction", body, attempts=1)
+                    if answer.get("success") is not True:
+                        raise StoreUnavailableError(f"{self._http.url} {_UNSAID}", in_doubt=True)
                 return True
             except RefusedError as error:
                 if self._has(turn):
@@ -166,7 +189,7 @@ class Publisher:
         """Ask the server for the request."""
         with self._circuit.call():
             answer = self._http.call("POST", "/api/get_requests", {"request_id": turn.request_id, "top_k": 1})
-        found = [item["request"] for session in answer["sessions"] for item in session["requests"]]
+        found = [item["request"] for session in rows(answer, "sessions") for item in rows(session, "requests")]
         users = {request["user_id"] for request in found if request["request_id"] == turn.request_id}
         if users and wire_user(turn.user_id) not in users:
             problem = ("request_id", f"{turn.request_id!r} is that of another user's request: on a server it is global")

@@ -22,20 +22,20 @@ class Fit:
     weight: float
 
 
-def fits(query: str, texts: Sequence[str]) -> list[Fit]:
-    """How each text fits; the rarity of a word is its rarity among the texts."""
+def fits(query: str, texts: Sequence[tuple[str, str]]) -> list[Fit]:
+    """How each text fits, given as its trigger (``""``: it has none) and what it says; the rarity of a word is its
+    rarity among the texts."""
     words = query_words(query)
-    held = [set(index_words(text)) for text in texts]
-    found = [[word for word in words if word in text] for text in held]
+    triggers = [set(index_words(trigger)) for trigger, _ in texts]
+    held = [trigger | set(index_words(said)) for trigger, (_, said) in zip(triggers, texts, strict=True)]
     often = {word: sum(word in text for text in held) for word in words}
     documents = len(texts) + _BACKGROUND
     rarity = {word: math.log(1 + (documents - count + 0.5) / (count + 0.5)) for word, count in often.items()}
     total = sum(rarity.values()) or 1.0
-    return [
-        Fit(
-            coverage=min(1.0, sum(rarity[word] for word in matched) / total),
-            share=min(1.0, len(matched) / max(count_words(text), 1)),
-            weight=sum(rarity[word] for word in matched),
-        )
-        for matched, text in zip(found, texts, strict=True)
-    ]
+    found = []
+    for (_, said), trigger, text in zip(texts, triggers, held, strict=True):
+        matched = [word for word in words if word in text]
+        weight = sum(rarity[word] for word in matched)
+        named = len(trigger.intersection(words)) / len(trigger) if trigger else len(matched) / max(count_words(said), 1)
+        found.append(Fit(coverage=min(1.0, weight / total), share=min(1.0, named), weight=weight))
+    return found

@@ -19,7 +19,7 @@ from reflexio_store.records import TurnRecord
 from .pages import Placed, walk
 from .part import Part
 from .ranking import fits
-from .wire import interaction, window, wire_user
+from .wire import interaction, literal, rows, window, wire_user
 
 DEFAULT_SESSIONS: Final = 100
 _SEARCH_LIMIT: Final = 10  # the server's searches of interactions return so many, whatever is asked for (wire fact)
@@ -48,8 +48,10 @@ class RemoteRequests(Part):
             StoreUnavailableError: Not all could be delivered now; give them again.
             InvalidInputError: The server refused one for good; the others were delivered.
         """
-        wanted = None if restore else self._erasures.spares
-        return self._publisher.publish(turns, learn=learn_after is not None, wanted=wanted)
+        learn = learn_after is not None
+        if restore:
+            return self._publisher.publish(turns, learn=learn)
+        return self._publisher.publish(turns, learn=learn, wanted=self._erasures.spares)
 
     def get_requests(self, query: GetRequestsRequest) -> GetRequestsResponse:
         """Sessions with their requests, newest first, one page of them; see :mod:`.pages`.
@@ -84,7 +86,7 @@ class RemoteRequests(Part):
         return walk(ask, lambda data: _matches(data, query), size, query.cursor)
 
     def _ask_requests(self, body: dict[str, Any]) -> list[Mapping[str, Any]]:
-        return list(self._http.call("POST", "/api/get_requests", body).get("sessions", ()))
+        return list(rows(self._http.call("POST", "/api/get_requests", body), "sessions"))
 
     def _all_requests(self, **filters: Any) -> list[RequestData]:
         """All requests that match, in no promised order."""
@@ -123,7 +125,7 @@ class RemoteRequests(Part):
         """The route has no window (wire fact): it is kept to here."""
         size = _EVERYTHING if query.start_time or query.end_time or query.top_k is None else query.top_k
         answer = self._http.call("GET", "/api/get_all_interactions", params={"limit": str(size)})
-        found = [interaction(row) for row in answer.get("interactions", ())]
+        found = [interaction(row) for row in rows(answer, "interactions")]
         found = [item for item in found if _within(item.created_at, query)]
         found.sort(key=lambda item: (item.created_at, item.interaction_id), reverse=True)
         return found[: query.top_k]
@@ -134,7 +136,7 @@ class RemoteRequests(Part):
         return self._of_user(answer, user_id)
 
     def _of_user(self, answer: Mapping[str, Any], user_id: str) -> list[Interaction]:
-        found = map(interaction, answer.get("interactions", ()))
+        found = map(interaction, rows(answer, "interactions"))
         return [item for item in found if item.user_id == user_id]
 
     def search_interactions(
@@ -155,7 +157,7 @@ class RemoteRequests(Part):
         narrowed = query.request_id or query.start_time or query.end_time
         if narrowed or limit > _SEARCH_LIMIT:
             return self._ranked(words, self._candidates(query))[:limit]
-        body = {"user_id": wire_user(query.user_id), "query": words, "search_mode": query.search_mode}
+        body = {"user_id": wire_user(query.user_id), "query": literal(words), "search_mode": query.search_mode}
         with self._searching.call():
             answer = self._http.call("POST", "/api/search_interactions", body, timeout=self._search_timeout, attempts=2)
         return self._of_user(answer, query.user_id)[:limit]
@@ -172,7 +174,7 @@ class RemoteRequests(Part):
         return [item for item in found if query.request_id in (None, item.request_id)]
 
     def _ranked(self, words: str, candidates: Sequence[Interaction]) -> list[Interaction]:
-        scored = zip(fits(words, [item.content for item in candidates]), candidates, strict=True)
+        scored = zip(fits(words, [("", item.content) for item in candidates]), candidates, strict=True)
         found = [(fit.weight, item) for fit, item in scored if fit.weight > 0]
         return [item for _, item in sorted(found, key=lambda pair: -pair[0])]
 

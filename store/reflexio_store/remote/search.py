@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
@@ -13,11 +12,11 @@ from reflexio_store.sql.words import query_words
 from .forgetting import RemoteForgetting
 from .kinds import KINDS, Kind, filters, matching
 from .ranking import fits
-from .wire import wire_user
+from .wire import literal, wire_user
 
 _TOP: Final = 10
 _MOST: Final = 100
-_OPERATOR: Final = re.compile(r"\b(?:AND|OR|NOT|NEAR)\b")
+_LONGEST_USER: Final = 255  # of a user in a search (wire fact)
 
 
 class RemoteSearch(RemoteForgetting):
@@ -28,8 +27,12 @@ class RemoteSearch(RemoteForgetting):
 
         The server gives no scores (wire fact): ``coverage`` and ``share`` are counted here, by words, among what it
         found; ``score`` is the place in its order. For profiles and user playbooks a ``user_id`` is required: without
-        one the answer is empty. What is not current is found by words, here.
+        one the answer is empty. What is not current is found by words, here; so is all of a user whose name is longer
+        than a search of the server takes.
         """
+        return self._search_one(kind, query, "hybrid")
+
+    def _search_one(self, kind: LearningKind, query: LearningQuery, mode: SearchMode) -> list[Scored[Learning]]:
         which = KINDS[kind]
         words = (query.query or "").strip()
         sent = filters(which, query)
@@ -37,9 +40,9 @@ class RemoteSearch(RemoteForgetting):
         if sent is None or nobodys or query.ids == [] or not query_words(words):
             return []
         limit = min(query.top_k or _TOP, _MOST)
-        if which.name == "profile" and query.status_filter not in (None, [None]):
+        if (which.name == "profile" and query.status_filter not in (None, [None])) or _is_long(query.user_id):
             return _by_words(words, self.get_learnings(kind, query.model_copy(update={"top_k": None})))[:limit]
-        found = matching(which, self._found(which, words, query, sent, limit), query)
+        found = matching(which, self._found(which, words, query, {**sent, "search_mode": mode}, limit), query)
         if query.source_request_id is not None:
             found = self._resting_on(query.source_request_id, found)
         return _in_order(words, found[:limit])
@@ -60,7 +63,7 @@ class RemoteSearch(RemoteForgetting):
         del meaning, floors
         body = _unified(queries)
         if body is None:
-            return Answers((kind, self.search_learnings(kind, query)) for kind, query in queries.items())
+            return Answers((kind, self._search_one(kind, query, mode)) for kind, query in queries.items())
         with self._searching.call():
             answer = self._http.call(
                 "POST", "/api/search", {**body, "search_mode": mode}, timeout=self._search_timeout, attempts=2
@@ -75,7 +78,7 @@ class RemoteSearch(RemoteForgetting):
 
     def _found(self, kind: Kind, words: str, query: LearningQuery, sent: dict[str, Any], limit: int) -> list[Learning]:
         narrowed = query.ids or query.tags or query.source_request_id or query.profile_time_to_live
-        body = {**sent, "query": _literal(words), "top_k": _MOST if narrowed else limit}
+        body = {**sent, "query": literal(words), "top_k": _MOST if narrowed else limit}
         if kind.name == "profile":
             body.pop("status_filter")
             body.pop("profile_time_to_live", None)
@@ -101,7 +104,7 @@ def _unified(queries: Mapping[LearningKind, LearningQuery]) -> dict[str, Any] | 
         return None
     shared = queries.get("agent_playbook")
     body = {
-        "query": _literal(min(words)),
+        "query": literal(min(words)),
         "entity_types": [f"{kind}s" for kind in queries],
         "top_k": min(max(query.top_k or _TOP for query in queries.values()), _MOST),
         "user_id": next((wire_user(user) for user in users if user), None),
@@ -111,10 +114,15 @@ def _unified(queries: Mapping[LearningKind, LearningQuery]) -> dict[str, Any] | 
     return {name: value for name, value in body.items() if value is not None}
 
 
+def _is_long(user_id: str | None) -> bool:
+    return len(user_id or "") > _LONGEST_USER
+
+
 def _asks_for_more(query: LearningQuery) -> bool:
     more = (query.ids, query.source, query.tags, query.playbook_name, query.source_request_id, query.start_time,
             query.end_time, query.profile_time_to_live)  # fmt: skip
-    return any(value is not None for value in more) or query.status_filter not in (None, [None])
+    unusual = query.status_filter not in (None, [None]) or _is_long(query.user_id)
+    return unusual or any(value is not None for value in more)
 
 
 def _in_order(words: str, found: Sequence[Learning]) -> list[Scored[Learning]]:
@@ -133,12 +141,5 @@ def _by_words(words: str, candidates: Sequence[Learning]) -> list[Scored[Learnin
     return sorted(found, key=lambda item: -item.score)
 
 
-def _literal(words: str) -> str:
-    """The query without operators: to the server, upper-case AND, OR, NOT and NEAR are some (wire fact)."""
-    return _OPERATOR.sub(lambda found: found[0].lower(), words)
-
-
-def _text(learning: Learning) -> str:
-    if isinstance(learning, UserProfile):
-        return learning.content
-    return f"{learning.trigger or ''}\n{learning.content}"
+def _text(learning: Learning) -> tuple[str, str]:
+    return "" if isinstance(learning, UserProfile) else learning.trigger or "", learning.content

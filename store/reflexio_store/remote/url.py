@@ -36,7 +36,7 @@ def parse_server_url(url: str) -> ServerUrl:
     """
     try:
         parts = urlsplit(url)
-        named = parts.hostname and (parts.port is None or parts.port > 0)
+        named = (parts.hostname or "").encode("idna") and (parts.port is None or parts.port > 0)
     except ValueError as error:
         raise StoreURLError(f"The address of the Reflexio server cannot be read ({error}). Use {_FORM}.") from error
     if parts.scheme not in ("http", "https") or not named:

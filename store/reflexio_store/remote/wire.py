@@ -6,18 +6,29 @@ keys out, and does not hand back ``citations`` and ``image_encoding`` (wire fact
 
 from __future__ import annotations
 
+import math
+import re
 from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
-from reflexio_store.models import Interaction, Request, RequestData
+from pydantic import BaseModel, ValidationError
+
+from reflexio_store.errors import StoreError
+from reflexio_store.models import Interaction, Request, RequestData, problems_of
 from reflexio_store.records import InteractionRecord, TurnRecord
 
+V = TypeVar("V", bound=BaseModel)
 NOBODY: Final = "reflexio-middleware:nobody"
 """The user of turns without one, as the server accepts no empty ``user_id``. It does not learn from such turns."""
 
-_INTERACTION_FIELDS = tuple(
-    name for name in InteractionRecord.__dataclass_fields__ if name not in ("role", "created_at")
+_OPERATOR: Final = re.compile(r"\b(?:AND|OR|NOT|NEAR)\b")
+_LEAST: Final = math.ceil(datetime.min.replace(tzinfo=UTC).timestamp())
+_MOST: Final = math.ceil(datetime.max.replace(tzinfo=UTC).timestamp()) - 1
+_OPTIONAL = tuple(
+    name
+    for name in InteractionRecord.__dataclass_fields__
+    if name not in ("role", "created_at", "user_action", "place")
 )
 
 
@@ -29,6 +40,11 @@ def wire_user(user_id: str) -> str:
 def our_user(user_id: str) -> str:
     """The user that a name on the server stands for."""
     return "" if user_id == NOBODY else user_id
+
+
+def literal(query: str) -> str:
+    """A query without operators: to the server, upper-case AND, OR, NOT and NEAR are some (wire fact)."""
+    return _OPERATOR.sub(lambda found: found[0].lower(), query)
 
 
 def publish_body(turn: TurnRecord, *, learn: bool) -> dict[str, Any]:
@@ -54,27 +70,53 @@ def publish_body(turn: TurnRecord, *, learn: bool) -> dict[str, Any]:
 
 
 def _interaction_body(item: InteractionRecord, turn: TurnRecord) -> dict[str, Any]:
-    body: dict[str, Any] = {
+    return {
         "role": item.role,
         "created_at": item.created_at or turn.created_at_us // 1_000_000,
-        **{name: value for name in _INTERACTION_FIELDS if (value := getattr(item, name)) and value != "none"},
+        **({"user_action": item.user_action} if item.user_action != "none" else {}),
+        **{name: value for name in _OPTIONAL if (value := getattr(item, name))},
     }
-    return body
+
+
+def rows(answer: Mapping[str, Any], name: str) -> list[dict[str, Any]]:
+    """What an answer lists under a name; nothing where it does not name it.
+
+    Raises:
+        StoreError: It is no list of JSON objects.
+    """
+    found = answer.get(name) or []
+    if not (isinstance(found, list) and all(isinstance(row, dict) for row in found)):
+        raise StoreError(f"The server's {name} cannot be read: no list of objects")
+    return found
+
+
+def value(model: type[V], values: Mapping[str, Any], name: str) -> V:
+    """What the server tells of as one of our values.
+
+    Raises:
+        StoreError: It cannot be one; the problems name the fields.
+    """
+    try:
+        return model.model_validate(values)
+    except ValidationError as error:
+        raise StoreError(f"The server's {name} cannot be read: {problems_of(error)}") from error
 
 
 def request_data(found: Mapping[str, Any]) -> RequestData:
     """A request with its interactions as the server tells of it, oldest interaction first."""
-    request = dict(found["request"])
-    request["user_id"] = our_user(request["user_id"])
-    if not request["user_id"]:
-        request["evaluation_only"] = False  # set by us, to keep the server from learning
-    interactions = sorted(map(interaction, found.get("interactions") or ()), key=lambda item: item.interaction_id)
-    return RequestData(request=Request.model_validate(request), interactions=interactions)
+    told = dict(found["request"])
+    told["user_id"] = our_user(told["user_id"])
+    if not told["user_id"]:
+        told["evaluation_only"] = False  # set by us, to keep the server from learning
+    request = value(Request, told, f"request {told.get('request_id')!r}")
+    interactions = sorted(map(interaction, rows(found, "interactions")), key=lambda item: item.interaction_id)
+    return RequestData(request=request, interactions=interactions)
 
 
 def interaction(found: Mapping[str, Any]) -> Interaction:
     """An interaction as the server tells of it; its id is the server's."""
-    return Interaction.model_validate({**found, "user_id": our_user(found["user_id"])})
+    told = {**found, "user_id": our_user(found.get("user_id") or "")}
+    return value(Interaction, told, f"interaction {found.get('interaction_id')!r}")
 
 
 def window(start: datetime | None, end: datetime | None) -> dict[str, str] | None:
@@ -84,13 +126,13 @@ def window(start: datetime | None, end: datetime | None) -> dict[str, str] | Non
     so the end is half a second after the last second that is wanted. Always with a zone: it reads others as local, and
     fails on a mixture.
     """
-    first = None if start is None else -(-start.timestamp() // 1)
-    last = None if end is None else -(-end.timestamp() // 1) - 1
-    if first is not None and last is not None and last < first:
+    first = _LEAST if start is None else math.ceil(start.timestamp())
+    last = _MOST if end is None else math.ceil(end.timestamp()) - 1
+    if not _LEAST <= first <= last <= _MOST:
         return None
     found = {}
-    if first is not None:
+    if start is not None:
         found["start_time"] = datetime.fromtimestamp(first, UTC).isoformat()
-    if last is not None:
+    if end is not None:
         found["end_time"] = (datetime.fromtimestamp(last, UTC) + timedelta(seconds=0.5)).isoformat()
     return found

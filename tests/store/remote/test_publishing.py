@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
@@ -15,19 +17,20 @@ from hypothesis import strategies as st
 from reflexio_store.contract import Store
 from reflexio_store.errors import InvalidInputError, StoreAccessError, StoreUnavailableError
 from reflexio_store.homes import open_store
-from reflexio_store.models import GetRequestsRequest
+from reflexio_store.models import GetInteractionsRequest, GetRequestsRequest
 from reflexio_store.records import TurnRecord
 from reflexio_store.remote.circuit import Circuit
 from reflexio_store.remote.home import RemoteStore
 from reflexio_store.remote.http import Http
 from reflexio_store.remote.publish import Publisher
 from tests.reflexio_server import Fault, ReflexioServer
+from tests.reflexio_server.validation import RefusedError
 from tests.store.conftest import wait_until
 
 MakeTurn = Callable[..., TurnRecord]
 UNCLEAR = [Fault("break before"), Fault("break after"), Fault("status before"), Fault("status after"),
            Fault("silence before"), Fault("silence after"), Fault("garbage"), Fault("status after", 504),
-           Fault("status before", 408)]  # fmt: skip
+           Fault("status before", 408), Fault("status before", 407), Fault("status before", 425)]  # fmt: skip
 CLEAR = [Fault("refuse"), Fault("status before", 503, retry_after="0"), Fault("status before", 429, retry_after="0"),
          Fault("slow", seconds=0.01)]  # fmt: skip
 
@@ -134,6 +137,16 @@ def test_another_site_at_the_address_loses_nothing(server: ReflexioServer, turn:
         home.add_turns([turn()])
 
 
+def test_another_service_that_answers_everything_loses_nothing(
+    server: ReflexioServer, home: Store, turn: MakeTurn
+) -> None:
+    """Only who says that a turn is stored is believed."""
+    server.routes.publish_interaction = server.routes.get_requests = lambda body: {"status": "ok"}  # type: ignore[method-assign]
+    with pytest.raises(StoreUnavailableError, match="address of a Reflexio server"):
+        home.add_turns([turn()])
+    assert home.get_requests(GetRequestsRequest()).sessions == []
+
+
 def test_a_server_that_asks_for_a_pause_is_left_alone(server: ReflexioServer, home: Store, turn: MakeTurn) -> None:
     """No call reaches it meanwhile."""
     server.faults.script(Fault("status before", 503, retry_after="30"))
@@ -162,6 +175,17 @@ def test_a_turn_of_nobody_is_kept_and_not_learned_from(server: ReflexioServer, h
     assert (found.user_id, found.requests[0].request.evaluation_only) == ("", False)
 
 
+def test_a_message_of_any_word_reaches_the_server(server: ReflexioServer, home: Store, turn: MakeTurn) -> None:
+    """Also of the one that stands for no action; its place in the turn is not the server's to know."""
+    sent = turn("Any allergies?", "none")
+    sent.interactions[1].place = 3
+    home.add_turns([sent, turn("none")])
+    listed = home.get_interactions(GetInteractionsRequest(user_id="ada"))
+    assert [item.content for item in listed] == ["none", "none", "Any allergies?"]
+    [first, _] = server.routes.published
+    assert set(first["interaction_data_list"][1]) == {"role", "created_at", "content"}
+
+
 def test_options_reach_the_server(server: ReflexioServer, home: Store, turn: MakeTurn) -> None:
     """What steers learning is the server's to obey; without learning, nothing is learned."""
     home.add_turns([turn(options={"force_extraction": True, "session_finished": True})])
@@ -179,6 +203,27 @@ def test_a_closed_home_ends_a_pause(server: ReflexioServer, turn: MakeTurn) -> N
     home.close()
     with pytest.raises(StoreUnavailableError, match="closed"):
         home.add_turns([turn()])
+
+
+def test_what_waits_for_its_turn_when_the_home_is_closed_is_told_so(server: ReflexioServer, turn: MakeTurn) -> None:
+    """As an error of the store: two threads publish more sessions than there are connections."""
+    go_on, store_it = threading.Event(), server.routes.publish_interaction
+
+    def held(body: dict[str, Any]) -> dict[str, Any]:
+        go_on.wait(10)
+        return store_it(body)
+
+    server.routes.publish_interaction = held  # type: ignore[method-assign]
+    home = open_store(f"{server.url}?connections=2&timeout=0.5")
+    with ThreadPoolExecutor(3) as pool:
+        batches = [[turn(session_id="s1"), turn(session_id="s2")] for _ in range(3)]
+        sent = [pool.submit(home.add_turns, batch) for batch in batches]
+        wait_until(lambda: len(server.calls) == 2)
+        home.close()
+        go_on.set()
+        for one in sent:
+            with pytest.raises(StoreUnavailableError):
+                one.result(10)
 
 
 @settings(max_examples=25, deadline=None)
@@ -223,3 +268,37 @@ def test_what_is_deleted_while_a_batch_is_being_sent_is_not_sent_any_more(
         assert other.delete_user("ada").requests == 1
         assert sent.result(10) == 2
     assert server.stored() == [turns[3].request_id]
+
+
+@pytest.mark.parametrize("trouble", ["none", "the delete fails once", "the answer is lost"])
+def test_what_is_deleted_while_it_arrives_is_taken_back(
+    server: ReflexioServer, tmp_path: Path, turn: MakeTurn, trouble: str
+) -> None:
+    """Whoever deleted it did not see it yet; nothing else goes with it."""
+    arrived, go_on, store_it = threading.Event(), threading.Event(), server.routes.publish_interaction
+
+    def late(body: dict[str, Any]) -> dict[str, Any]:
+        arrived.set()
+        go_on.wait(10)
+        answer = store_it(body)
+        if trouble == "the answer is lost":
+            raise RefusedError(500, {})
+        return answer
+
+    with (
+        closing(RemoteStore(server.url, folder=tmp_path)) as sender,
+        closing(RemoteStore(server.url, folder=tmp_path)) as other,
+        ThreadPoolExecutor(1) as pool,
+    ):
+        other.add_turns([before := turn(session_id="s2")])
+        server.routes.publish_interaction = late  # type: ignore[method-assign]
+        sent = pool.submit(deliver, sender, [gone := turn()])
+        assert arrived.wait(10)
+        assert other.delete_session("s1", user_id="ada").requests == 0
+        if trouble != "none":
+            route = "delete_requests_by_ids" if trouble == "the delete fails once" else "get_requests"
+            server.faults.script(Fault("status before", 401), path=f"/api/{route}")
+        go_on.set()
+        sent.result(10)
+        assert server.stored() == [before.request_id]
+        assert sender.add_turns([gone], restore=True) == 1

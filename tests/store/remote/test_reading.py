@@ -16,9 +16,11 @@ from reflexio_store.models import (
     AgentPlaybook,
     GetInteractionsRequest,
     GetRequestsRequest,
+    GetSessionOutcomesRequest,
     LearningKind,
     LearningQuery,
     PlaybookStatus,
+    SearchInteractionRequest,
     Status,
     UserPlaybook,
     UserProfile,
@@ -29,6 +31,7 @@ from reflexio_store.remote.wire import window
 from tests.reflexio_server import Fault, ReflexioServer
 
 MakeTurn = Callable[..., TurnRecord]
+EARLIEST, LATEST = datetime.min.replace(tzinfo=UTC), datetime.max.replace(tzinfo=UTC)
 
 
 def test_sessions_of_one_name_are_told_apart_by_user(home: Store, turn: MakeTurn) -> None:
@@ -98,6 +101,33 @@ def test_a_window_is_half_open_on_a_server_that_counts_its_end(
     """In whole seconds, with a zone, and never one that the server refuses."""
     found = window(datetime.fromtimestamp(start, UTC), datetime.fromtimestamp(end, UTC))
     assert found == (None if expected is None else {"start_time": expected[0], "end_time": expected[1]})
+
+
+@pytest.mark.parametrize("ends", [{"start_time": LATEST}, {"end_time": EARLIEST}], ids=str)
+def test_nothing_lies_beyond_the_end_of_time(home: Store, turn: MakeTurn, ends: dict[str, datetime]) -> None:
+    """Nor before its beginning; all lies between."""
+    home.add_turns([turn()])
+    assert home.get_requests(GetRequestsRequest(**ends)).sessions == []
+    assert len(home.get_requests(GetRequestsRequest(start_time=EARLIEST, end_time=LATEST)).sessions) == 1
+
+
+def test_profiles_of_all_users_are_cut_after_they_were_looked_through(home: Store) -> None:
+    """The route that lists them knows neither source nor time to live."""
+    home.add_learnings(
+        [
+            UserProfile(user_id="ada", content="old", source="web", profile_time_to_live="one_year",
+                        last_modified_timestamp=1_700_000_000, expiration_timestamp=4_000_000_000),
+            UserProfile(user_id="bob", content="new", source="app", last_modified_timestamp=1_700_000_009),
+        ]
+    )  # fmt: skip
+    for query in (LearningQuery(source="web", top_k=1), LearningQuery(profile_time_to_live="one_year", top_k=1)):
+        assert [item.content for item in home.get_learnings("profile", query)] == ["old"]
+
+
+def test_an_id_that_no_text_can_have_is_of_nothing(home: Store) -> None:
+    """Half a character, and what stands for something in an address."""
+    home.add_learnings([UserProfile(user_id="ada", content="tea", profile_id="a/b?c=d&e#\xfc")])
+    assert home.delete_learnings("profile", ["\ud800", "a/b", "a/b?c=d&e#\xfc"], user_id="ada") == 1
 
 
 def test_interactions_of_one_second_come_newest_first(home: Store, turn: MakeTurn) -> None:
@@ -215,6 +245,45 @@ def test_an_unknown_playbook_is_not_updated_whatever_the_server_says(home: Store
         home.update_learning("agent_playbook", name, {"tags": ["x"]})
 
 
+def read_all(home: Store) -> None:
+    home.get_interactions(GetInteractionsRequest(user_id="ada"))
+    home.get_learnings("profile", LearningQuery(user_id="ada"))
+    home.get_requests(GetRequestsRequest())
+    home.get_outcomes(GetSessionOutcomesRequest())
+
+
+@pytest.mark.parametrize("listed", [None, []])
+def test_a_list_that_is_not_there_is_empty(server: ReflexioServer, home: Store, listed: object) -> None:
+    """The server leaves out what is null; so may what stands before it."""
+    answer = {
+        "success": True,
+        **dict.fromkeys(("interactions", "user_profiles", "sessions", "session_outcomes"), listed),
+    }
+    for route in ("get_interactions", "get_profiles", "get_requests", "get_session_outcomes"):
+        setattr(server.routes, route, lambda body: answer)
+    read_all(home)
+
+
+@pytest.mark.parametrize(
+    ("route", "rows"),
+    [
+        ("get_interactions", {"interactions": [{"user_id": "ada", "retrieved_learnings": [{"kind": "of tomorrow"}]}]}),
+        ("get_interactions", {"interactions": {"ada": "tea"}}),
+        ("get_profiles", {"user_profiles": ["tea"]}),
+        ("get_session_outcomes", {"session_outcomes": [{"outcome": "of tomorrow"}]}),
+        ("get_requests", {"sessions": [{"session_id": "s", "requests": [{"request": {
+            "request_id": "r", "user_id": "ada", "created_at": 1, "retrieval_experiment_arm": "of tomorrow"}}]}]}),
+    ],
+)  # fmt: skip
+def test_what_cannot_be_read_is_told_as_an_error_of_the_server(
+    server: ReflexioServer, home: Store, route: str, rows: dict[str, object]
+) -> None:
+    """Not as one of Python's or of pydantic's."""
+    setattr(server.routes, route, lambda body: {"success": True, **rows})
+    with pytest.raises(StoreError, match=r"The server's .* cannot be read"):
+        read_all(home)
+
+
 def test_a_refusal_is_told_in_one_line(server: ReflexioServer, home: Store) -> None:
     """Of a traceback only the end."""
     told = {"success": False, "msg": "Traceback (most recent call last):\n  File x\nValueError: odd"}
@@ -251,10 +320,12 @@ def test_searching_rests_after_failures_and_is_tried_again(server: ReflexioServe
     assert len(server.calls) == asked
 
 
-def test_operators_in_a_query_are_words(home: Store) -> None:
+def test_operators_in_a_query_are_words(home: Store, turn: MakeTurn) -> None:
     """To the server upper-case ones are operators, and such a query finds nothing."""
     home.add_learnings([UserProfile(user_id="ada", content="Drinks tea AND coffee")])
     assert home.search_learnings("profile", LearningQuery(user_id="ada", query="NOT tea AND OR coffee"))
+    home.add_turns([turn("I drink tea.")])
+    assert home.search_interactions(SearchInteractionRequest(user_id="ada", query="NOT tea AND OR coffee"))
 
 
 def test_changes_of_an_extractor_are_refused(home: Store) -> None:

@@ -65,6 +65,35 @@ def test_what_the_one_call_cannot_ask_for_is_asked_kind_by_kind(
     assert server.called("/api/search") == 0
 
 
+def test_the_mode_is_asked_for_kind_by_kind_as_well(server: ReflexioServer, filled: RemoteStore) -> None:
+    """By words alone, where the one call cannot ask for what is wanted."""
+    asked: list[object] = []
+    find = server.routes.search_profiles
+
+    def note(body: dict[str, object]) -> dict[str, object]:
+        asked.append(body.get("search_mode"))
+        return find(body)
+
+    server.routes.search_profiles = note  # type: ignore[method-assign]
+    filled.search({"profile": LearningQuery(user_id="ada", query="tea", tags=["x"])}, mode="fts")
+    assert asked == ["fts"]
+
+
+def test_a_user_with_a_long_name_is_searched_by_words(home: RemoteStore) -> None:
+    """The server's searches refuse a name of more than 255 characters; its lists do not."""
+    name = "a" * 256
+    home.add_learnings(
+        [UserProfile(user_id=name, content="tea"), UserPlaybook(user_id=name, agent_version="v1", content="tea")]
+    )
+    asked = {
+        kind: query.model_copy(update={"user_id": name})
+        for kind, query in queries().items()
+        if kind != "agent_playbook"
+    }
+    found = home.search(asked)  # type: ignore[arg-type]
+    assert [[hit.learning.content for hit in hits] for hits in found.values()] == [["tea"], ["tea"]]
+
+
 def test_without_a_user_the_one_call_finds_nothing_personal(filled: RemoteStore) -> None:
     """The server would answer with the playbooks of all users."""
     for user_id in (None, ""):
