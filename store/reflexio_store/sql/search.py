@@ -206,9 +206,9 @@ def _first(asked: _Asked, match: Matches | None, cosines: Cosines | None) -> lis
     return list(dict.fromkeys([*(cosines.best(asked.portion) if cosines else ()), *by_words]))
 
 
-def _weights(words: Sequence[str], match: Matches, documents: Collection[Stored]) -> list[dict[str, float]]:
+def _weights(match: Matches, documents: Collection[Stored]) -> list[dict[str, float]]:
     """The words that each document holds, and the weights of the fields that they stand in."""
-    insides = [(word, f" {word} ") for word in words]
+    insides = [(word, f" {word} ") for word in match.weights]
     held: dict[int, list[tuple[str, str]]] = {document.row: [] for document in documents}
     if match.complete:
         for word, inside in insides:
@@ -231,7 +231,7 @@ def _ranked(asked: _Asked, match: Matches, cosines: Cosines | None, documents: C
     floors = asked.floors
     near = cosines.of([document.row for document in documents]) if cosines else {}
     found = []
-    for document, matched in zip(documents, _weights(asked.question.words, match, documents), strict=True):
+    for document, matched in zip(documents, _weights(match, documents), strict=True):
         trigger, cosine = document.head.split(), near.get(document.row)
         coverage, share = match.coverage(matched), _share(document, trigger, matched)
         if floors is None or _reaches(floors, bool(trigger), coverage, share, cosine):

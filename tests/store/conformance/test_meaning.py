@@ -190,3 +190,18 @@ class TestSearchingSeveralKinds:
             0,
         ]
         assert len(store.search_interactions(SearchInteractionRequest(user_id="ada", query="zebra", top_k=50))) == 30
+
+
+@pytest.mark.needs("vectors")
+def test_a_word_that_only_an_archived_learning_holds_breaks_no_search_by_meaning(store: Store) -> None:
+    """What is current is found by its meaning."""
+    store.add_learnings(
+        [
+            UserProfile(user_id="ada", content="rides horses", status=Status.ARCHIVED),
+            UserProfile(user_id="ada", content="plays chess"),
+        ]
+    )
+    embed(store)
+    asked = LearningQuery(user_id="ada", query="horses")
+    answer = store.search({"profile": asked}, meaning=Meaning("m", [0.0, 0.9, 0.1]))
+    assert [hit.learning.content for hit in answer["profile"]] == ["plays chess"]
