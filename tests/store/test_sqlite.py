@@ -287,6 +287,16 @@ class TestForgettingOnDisk:
                 store.apply("ada", [Change("add", "profile", learning, evidence=evidence)])
             assert store.counts()["jobs_ready"] == 0
 
+    def test_an_index_that_another_connection_rewrote_is_no_damage(self, tmp_path: Path, turn: MakeTurn) -> None:
+        """A check finds a sound file sound, though this reader knew other pages of it."""
+        query = SearchInteractionRequest(user_id="ada", query="tea")
+        with closing(open_store(f"sqlite:///{tmp_path / 'home.db'}")) as store:
+            for number in range(3):
+                store.add_turns([turn("tea please", session_id=f"s{number}")])
+                store.search_interactions(query)
+            store.delete_session("s1")
+            assert [finding.message for finding in store.check() if finding.level == "error"] == []
+
 
 class TestDeletes:
     def test_a_delete_of_many_lets_others_write_in_between(self, tmp_path: Path, turn: MakeTurn) -> None:

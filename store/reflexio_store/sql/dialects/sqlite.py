@@ -39,7 +39,7 @@ from reflexio_store.errors import ReflexioError, StoreUnavailableError
 from reflexio_store.json_text import dumps
 from reflexio_store.lockfile import LockFile
 
-from . import Engines, Row, on_conflict
+from . import INDEXES, Engines, Row, on_conflict
 from .sqlite_driver import MEND, driver, has_wal_fault, warn_of_wal_fault
 from .sqlite_errors import explain
 from .sqlite_text import SqliteText
@@ -247,6 +247,8 @@ class SqliteDialect:
 
     def findings(self, connection: Connection) -> Iterator[Finding]:
         """Integrity, foreign keys, and the fault of the linked SQLite in WAL mode."""
+        for index in INDEXES:  # FTS5 checks itself by what it knows of its pages, and looks what is new when it is read
+            self.text.counts(connection, index, ["any"])
         problems = [str(row[0]) for row in connection.exec_driver_sql("PRAGMA quick_check(10)")]
         if problems == ["ok"]:
             yield Finding("ok", "integrity", "every page and index is sound")
