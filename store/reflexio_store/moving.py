@@ -12,7 +12,7 @@ from typing import Any, Final, Literal, Protocol
 
 from .models import AgentPlaybook, SessionOutcome, UserPlaybook, UserProfile
 from .records import TurnRecord
-from .terms import Supporter, Usage
+from .terms import Counts, Supporter, Usage
 
 RecordKind = Literal[
     "erasure",
@@ -155,7 +155,7 @@ class RecordPage:
 
 
 @dataclass(frozen=True, slots=True)
-class Stored:
+class Stored(Counts):
     """What became of records: ``new`` ones were not there, ``same`` ones were there already, ``replaced`` ones took
     the place of another value, ``differ`` ones were there with other content, which was kept, and ``lost`` ones are of
     a kind that this home does not keep."""
@@ -165,9 +165,6 @@ class Stored:
     replaced: int = 0
     differ: int = 0
     lost: int = 0
-
-    def __add__(self, other: Stored) -> Stored:
-        return Stored(*(getattr(self, name) + getattr(other, name) for name in self.__dataclass_fields__))
 
     @property
     def total(self) -> int:

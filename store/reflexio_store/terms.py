@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
-from typing import Any, Final, Generic, Literal, NamedTuple, TypeVar
+from dataclasses import dataclass, field, fields
+from typing import Any, Final, Generic, Literal, NamedTuple, Self, TypeVar
 
 from .models import (
     AgentPlaybook,
@@ -79,7 +79,15 @@ class Unembedded:
 
 
 @dataclass(frozen=True, slots=True)
-class Receipt:
+class Counts:
+    """Numbers of what was done, which add up field by field."""
+
+    def __add__(self, other: Self) -> Self:
+        return type(self)(*(getattr(self, item.name) + getattr(other, item.name) for item in fields(self)))
+
+
+@dataclass(frozen=True, slots=True)
+class Receipt(Counts):
     """What a delete removed: rows that were there and are gone.
 
     Agent playbooks are ``retired`` when too few users support them after it; ``lowered`` ones lost support and stay.
@@ -113,7 +121,7 @@ class Change:
 
 
 @dataclass(frozen=True, slots=True)
-class Applied:
+class Applied(Counts):
     """What became of a list of changes; ``dropped`` had no evidence left or named an unknown learning."""
 
     profiles_added: int = 0
@@ -123,20 +131,14 @@ class Applied:
     retired: int = 0
     dropped: int = 0
 
-    def __add__(self, other: Applied) -> Applied:
-        return Applied(*(getattr(self, name) + getattr(other, name) for name in self.__dataclass_fields__))
-
 
 @dataclass(frozen=True, slots=True)
-class Promoted:
+class Promoted(Counts):
     """How many learnings changed their standing."""
 
     deleted: int = 0
     archived: int = 0
     promoted: int = 0
-
-    def __add__(self, other: Promoted) -> Promoted:
-        return Promoted(self.deleted + other.deleted, self.archived + other.archived, self.promoted + other.promoted)
 
 
 @dataclass(frozen=True, slots=True)
@@ -261,16 +263,13 @@ class Shared:
 
 
 @dataclass(frozen=True, slots=True)
-class Sharing:
+class Sharing(Counts):
     """What became of agent playbooks: ``lowered`` lost support and stay, ``retired`` have too little of it now."""
 
     added: int = 0
     updated: int = 0
     lowered: int = 0
     retired: int = 0
-
-    def __add__(self, other: Sharing) -> Sharing:
-        return Sharing(*(getattr(self, name) + getattr(other, name) for name in self.__dataclass_fields__))
 
 
 @dataclass(frozen=True, slots=True)

@@ -20,7 +20,7 @@ from .kinds import PROFILES, Kind, kind_named
 from .learning_rows import add_evidence, evidence_of, insert_rows, interaction_ids, named, remove_evidence, rewrite_row
 from .opting import has_opted_out
 from .part import chunks
-from .sharing import playbooks_changed, reconcile
+from .sharing import playbooks_changed
 from .succession import confirmed, merge, settle, told_at
 from .tables import INTERACTION
 
@@ -65,7 +65,6 @@ class Changes(Compaction):
     def _note_playbooks(self, connection: Connection, user_id: str, changes: Sequence[Change]) -> None:
         """Let agent playbooks follow."""
         dialect, now_us = self._database.dialect, self._clock()
-        reconcile(connection, dialect, user_id, now_us=now_us)
         learnings = [change.learning for change in changes if isinstance(change.learning, UserPlaybook)]
         playbooks_changed(connection, dialect, user_id, {item.agent_version for item in learnings}, now_us=now_us)
 

@@ -72,7 +72,7 @@ class Forgetting(Compaction):
             connection.execute(delete(INTERACTION).where(of_request, c.seq == place))
             note_shown_again(connection, self._database.dialect, user_id, request_id)
             receipt = Receipt(interactions=1, profiles=profiles, user_playbooks=playbooks)
-            receipt = _sum(receipt, self._unshare(connection, user_id))
+            receipt += self._unshare(connection, user_id)
             self._compact(connection)
             return receipt
 
@@ -90,7 +90,7 @@ class Forgetting(Compaction):
             if receipt.requests:
                 time.sleep(_PAUSE)
             which = _NAMES.where(REQUEST.c.request_id.in_(part), _owned_by(REQUEST, user_id))
-            receipt = _sum(receipt, self._forget_named(which)[0])
+            receipt += self._forget_named(which)[0]
         self._clean_up()
         return receipt
 
@@ -104,7 +104,7 @@ class Forgetting(Compaction):
     def delete_user(self, user_id: str) -> Receipt:
         """Delete everything held on one user, also what was added by hand."""
         self._note_first([digest_of("user", user_id)])
-        receipt = _sum(self._forget_sessions(SESSION.c.user_id == user_id), self._forget_the_rest(user_id))
+        receipt = self._forget_sessions(SESSION.c.user_id == user_id) + self._forget_the_rest(user_id)
         self._forget_in_jobs(user_id)
         self._clean_up()
         return receipt
@@ -133,8 +133,8 @@ class Forgetting(Compaction):
             forget_user(connection, self._database.dialect, user_id)
             forget_history_of_requests(connection, user_id)
             jobs = connection.execute(delete(JOB).where(JOB.c.user_id == user_id, JOB.c.kind != COMPACT)).rowcount
-            receipt = _sum(receipt, Receipt(profiles=profiles, user_playbooks=playbooks, jobs=jobs))
-            receipt = _sum(receipt, self._unshare(connection, user_id))
+            receipt += Receipt(profiles=profiles, user_playbooks=playbooks, jobs=jobs)
+            receipt += self._unshare(connection, user_id)
             self._compact(connection)
             self._database.dialect.forget_hold(connection, user_id)
         self._cache.forget(user_id)
@@ -151,7 +151,7 @@ class Forgetting(Compaction):
         more = True
         while more:
             some, more = self._forget_named(_OF_SESSIONS.where(which).limit(_AT_ONCE))
-            receipt = _sum(receipt, some)
+            receipt += some
             if more:
                 time.sleep(_PAUSE)
         return receipt
@@ -172,9 +172,9 @@ class Forgetting(Compaction):
         receipt = Receipt()
         for user_id, requests in by_user.items():
             for part in chunks(list(requests)):
-                receipt = _sum(receipt, forget_requests(connection, self._database.dialect, user_id, part))
-            receipt = _sum(receipt, Receipt(jobs=mend_sessions(connection, user_id, sorted(set(requests.values())))))
-            receipt = _sum(receipt, self._unshare(connection, user_id))
+                receipt += forget_requests(connection, self._database.dialect, user_id, part)
+            receipt += Receipt(jobs=mend_sessions(connection, user_id, sorted(set(requests.values()))))
+            receipt += self._unshare(connection, user_id)
         self._compact(connection)
         return receipt
 
@@ -186,7 +186,3 @@ class Forgetting(Compaction):
 
 def _owned_by(table: Table, user_id: str | None) -> ColumnElement[bool]:
     return true() if user_id is None else table.c.user_id == user_id
-
-
-def _sum(one: Receipt, other: Receipt) -> Receipt:
-    return Receipt(*(getattr(one, name) + getattr(other, name) for name in Receipt.__dataclass_fields__))

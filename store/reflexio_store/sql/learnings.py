@@ -92,7 +92,6 @@ class LearningRecords(Compaction):
             if item.kind is USER_PLAYBOOKS:
                 versions[item.row["user_id"]].add(item.row["agent_version"])
         for user_id, names in versions.items():
-            reconcile(connection, dialect, user_id, now_us=now_us)
             playbooks_changed(connection, dialect, user_id, names, now_us=now_us)
 
     def _store(self, connection: Connection, kind: Kind, placed: Sequence[_Placed]) -> None:
@@ -149,7 +148,6 @@ class LearningRecords(Compaction):
                 remove_evidence(connection, which, old["user_id"], [learning_id])
                 add_evidence(connection, dialect, which, old["user_id"], learning_id, new.evidence)
             if which is USER_PLAYBOOKS:
-                reconcile(connection, dialect, old["user_id"], now_us=self._clock())
                 playbooks_changed(connection, dialect, old["user_id"], {row["agent_version"]}, now_us=self._clock())
             return True
 

@@ -16,7 +16,7 @@ from .compaction import Compaction
 from .database import retried
 from .kinds import USER_PLAYBOOKS, Kind, kind_named
 from .learning_rows import named, remove_rows, rewrite_row
-from .sharing import playbooks_changed, reconcile
+from .sharing import playbooks_changed
 from .succession import merged_into, settle
 from .tables import SESSION
 
@@ -105,7 +105,6 @@ class Promotion(Compaction):
         """Let agent playbooks follow user playbooks that changed their standing."""
         if kind is USER_PLAYBOOKS:
             dialect, now_us = self._database.dialect, self._clock()
-            reconcile(connection, dialect, owner, now_us=now_us)
             playbooks_changed(connection, dialect, owner, {row["agent_version"] for row in rows}, now_us=now_us)
 
     def _set(self, connection: Connection, kind: Kind, rows: list[RowMapping], status: Status | None) -> None:

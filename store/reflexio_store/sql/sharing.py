@@ -220,7 +220,9 @@ def ask_to_aggregate(connection: Connection, dialect: Dialect, versions: Iterabl
 def playbooks_changed(
     connection: Connection, dialect: Dialect, user_id: str, versions: Iterable[str], *, now_us: int
 ) -> None:
-    """Ask that agreement be looked for where another user has playbooks, too: one user alone agrees with nobody."""
+    """Let agent playbooks follow user playbooks of some versions; and ask that agreement be looked for where another
+    user has playbooks, too: one user alone agrees with nobody."""
+    reconcile(connection, dialect, user_id, now_us=now_us)
     shared = []
     for version in set(versions):
         others = and_(_u.agent_version == version, _u.user_id != user_id, _u.status.is_(None))
