@@ -144,22 +144,23 @@ class session:  # noqa: N801 - reads as a statement: `with session("chat_1", use
     ) -> None:
         self._named = (session_id, user_id, agent_version, source, metadata, client)
         self._finish = finish
-        self._entered: list[tuple[_Entry, Token[tuple[_Entry, ...]]]] = []
+        self._entered: dict[_Entry, Token[tuple[_Entry, ...]]] = {}
 
     def __enter__(self) -> Scope:
         scope = None
         with guard("entering a session"):
             scope = derive(current_session(), *self._named)
         entry = _Entry(scope if scope is not None else derive(None))
-        self._entered.append((entry, _stack.set((*_stack.get(), entry))))
+        self._entered[entry] = _stack.set((*_stack.get(), entry))
         return entry.scope
 
     def __exit__(self, *_: object) -> None:
-        if not self._entered:
-            return
         here = _stack.get()
-        mine = next((at for at in reversed(range(len(self._entered))) if self._entered[at][0] in here), -1)
-        entry, token = self._entered.pop(mine)
+        mine = next((entry for entry in reversed(here) if entry in self._entered), None)
+        try:
+            entry, token = (mine, self._entered.pop(mine)) if mine is not None else self._entered.popitem()
+        except KeyError:  # it was left already
+            return
         rest = tuple(other for other in here if other is not entry)
         try:
             _stack.reset(token)

@@ -236,6 +236,13 @@ def test_a_user_is_given_all_that_is_held_on_them(client: ReflexioClient, tmp_pa
         client.export_user(" ", tmp_path / "x")
 
 
+def test_a_shared_client_takes_no_settings(client: ReflexioClient) -> None:
+    """It has its own; what would go to another home than was named must not."""
+    for given in ({"store": "sqlite://"}, {"agent_version": "v2"}):
+        with pytest.raises(InvalidInputError, match=next(iter(given))):
+            AsyncReflexioClient(client=client, **given)
+
+
 def test_every_name_of_the_public_client_is_there(client: ReflexioClient) -> None:
     """Those of the facts on the wire that this work is to have."""
     names = """publish_interaction publish_interaction_async for_session get_requests delete_request delete_session

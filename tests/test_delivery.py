@@ -128,7 +128,7 @@ def test_a_turn_is_set_aside_once_however_often_its_batch_is_tried(tmp_path: Pat
     """Also where the store is away again before the rest of the batch is stored."""
 
     class Faltering(Shelf):
-        faults = 3
+        faults = 2
 
         def add_turns(self, turns: Sequence[TurnRecord], *, learn_after: float | None = 0.0) -> int:
             if [turn.request_id for turn in turns] == ["r2"] and self.faults:
@@ -411,6 +411,28 @@ def test_a_letter_that_cannot_be_read_stays_with_its_reason(delivery: Delivery, 
     assert [letter.request_id for letter in DeadLetters(tmp_path / "spool", 10_000)] == ["", ""]
     assert list(shelf.turns) == ["r1"]
     assert file.stat().st_mode & 0o077 == 0
+
+
+def test_no_letter_is_lost_while_others_are_forgotten(tmp_path: Path) -> None:
+    """Whoever writes one down waits until the file is as it will be; other processes do the same."""
+    letters = DeadLetters(tmp_path, 10_000_000)
+    ended = threading.Event()
+
+    def forget() -> None:
+        while not ended.is_set():
+            letters.add(orjson.dumps(dataclasses.replace(a_turn("r"), user_id="bob").to_json()), "refused")
+            letters.forget(user_id="bob")
+
+    forgetting = threading.Thread(target=forget)
+    forgetting.start()
+    for number in range(500):
+        letters.add(orjson.dumps(a_turn(f"r{number}").to_json()), "refused")
+    ended.set()
+    forgetting.join()
+    sent: list[str] = []
+    assert letters.resend(lambda turn: sent.append(turn.request_id) is None) == (500, 0)
+    assert sent == [f"r{number}" for number in range(500)]
+    assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.parametrize("error", [StoreCorruptError, SchemaTooNewError])

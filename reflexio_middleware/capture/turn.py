@@ -354,26 +354,32 @@ class turn:  # noqa: N801 - reads as a statement: `with turn(user_id="ann") as t
         client: Any = None,
     ) -> None:
         self._named = (session_id, user_id, agent_version, source, metadata, client)
-        self._turn: Turn | None = None
-        self._token: Token[weakref.ref[Turn] | None] | None = None
+        self._entered: list[tuple[Turn, Token[weakref.ref[Turn] | None] | None]] = []
 
     def __enter__(self) -> Turn:
-        outer = current_turn()
-        if outer is not None:
-            return outer
-        scope = _scope.derive(_scope.current_session(), *self._named)
-        self._turn = Turn(scope, _Nowhere() if is_switched_off() else None)
-        self._token = activate(self._turn)
-        return self._turn
+        made, token = current_turn(), None
+        if made is None:
+            scope = _scope.derive(_scope.current_session(), *self._named)
+            made = Turn(scope, _Nowhere() if is_switched_off() else None)
+            token = activate(made)
+        self._entered.append((made, token))
+        return made
 
     def __exit__(self, _: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
-        if self._turn is None or self._token is None:
+        held = _current.get()
+        here = held() if held else current_turn()
+        try:
+            mine = next((one for one in reversed(self._entered.copy()) if one[0] is here), None) or self._entered[-1]
+            self._entered.remove(mine)
+        except (IndexError, ValueError):  # it was left already
             return
-        deactivate(self._token)
+        made, token = mine
+        if token is None:  # of an outer block, which ends it
+            return
+        deactivate(token)
         if error is not None:
-            self._turn.fail(error)
-        self._turn.finish()
-        self._turn = self._token = None
+            made.fail(error)
+        made.finish()
 
     async def __aenter__(self) -> Turn:
         return self.__enter__()

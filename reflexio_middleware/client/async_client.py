@@ -13,6 +13,7 @@ from reflexio_middleware.client.session_view import SessionView
 from reflexio_middleware.delivery.writer import Delivery
 from reflexio_middleware.scope import Scope
 from reflexio_middleware.settings import Settings
+from reflexio_store.errors import InvalidInputError
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -46,9 +47,16 @@ class AsyncReflexioClient:
     Args:
         store: As in :class:`ReflexioClient`, like all the rest.
         client: A client to share instead of making one; then closing this leaves it open.
+
+    Raises:
+        InvalidInputError: Settings stand beside a client, which has its own.
     """
 
     def __init__(self, store: str | None = None, *, client: ReflexioClient | None = None, **settings: Any) -> None:
+        given = settings if store is None else {"store": store, **settings}
+        if client is not None and given:
+            problems = [(name, "is that of the shared client: leave it out") for name in given]
+            raise InvalidInputError("The client cannot be made", problems)
         self._owned = client is None
         self.sync = client or ReflexioClient(store, **settings)
 

@@ -257,7 +257,7 @@ class FileSpool:
         """Write what waits into a new file and put it in the place of this one, in one step."""
         fresh = self.path.with_suffix(".compacting")
         try:
-            with open(fresh, "wb", opener=_private) as file:
+            with open(fresh, "wb", opener=private) as file:
                 file.write(HEADER)
                 for at in range(self._start, self._size, 1 << 20):
                     file.write(self._at(at, min(1 << 20, self._size - at)))
@@ -301,14 +301,15 @@ def keep_damaged(spool: Path, damaged: bytes) -> None:
     broken = spool.with_suffix(".broken")
     if broken.exists() and damaged in broken.read_bytes():
         return
-    with open(broken, "ab", opener=_private) as file:
+    with open(broken, "ab", opener=private) as file:
         file.write(damaged)
     count("spool_damaged")
     warn("spool-damaged", "reflexio: a damaged part of a spool was set aside in %s", broken)
 
 
-def _private(name: str, flags: int) -> int:
-    return os.open(name, flags, 0o600)  # it holds users' words
+def private(name: str, flags: int) -> int:
+    """The opener of a file that holds users' words: for its owner alone."""
+    return os.open(name, flags, 0o600)
 
 
 def forget_damaged(folder: Path, values: Collection[str]) -> int:

@@ -611,6 +611,24 @@ async def test_turn_inside_a_turn_is_the_outer_one(sink: ListSink) -> None:
     assert sink.only.user_id == "ann"
 
 
+async def test_one_turn_block_may_be_entered_by_many_tasks(sink: ListSink) -> None:
+    """Each of them is a turn; entered again inside of its own it is the same turn, which ends with the outer block."""
+    asking = turn("s", user_id="ann")
+
+    async def ask(number: int) -> None:
+        async with asking as made:
+            made.user(f"question {number}")
+            await asyncio.sleep(0)
+            with asking as inner:
+                assert inner is made
+            await asyncio.sleep(0)
+            made.assistant(f"answer {number}")
+
+    await asyncio.gather(*(ask(number) for number in range(3)))
+    assert sink.said == [[("user", f"question {n}"), ("assistant", f"answer {n}")] for n in range(3)]
+    assert current_turn() is None
+
+
 def test_a_turn_without_messages_is_not_stored(sink: ListSink) -> None:
     """There is nothing to keep."""
     with turn(user_id="ann"):

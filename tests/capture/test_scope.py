@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextvars
+import sys
 import threading
 from collections.abc import AsyncIterator, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -234,6 +235,28 @@ def test_leaving_in_another_context_is_silent_and_leaks_nothing() -> None:
     thread.start()
     thread.join()
     assert current_session() is None
+
+
+def test_many_threads_may_enter_one_session_at_once() -> None:
+    """Each leaves what it entered itself."""
+    shared = session("s", user_id="ann")
+    before = sys.getswitchinterval()
+
+    def enter_and_leave() -> set[str | None]:
+        seen: set[str | None] = set()
+        for _ in range(2000):
+            with shared:
+                seen.add(user())
+            seen.add(user())
+        return seen
+
+    sys.setswitchinterval(1e-6)
+    try:
+        with ThreadPoolExecutor(8) as pool:
+            runs = [pool.submit(enter_and_leave) for _ in range(8)]
+    finally:
+        sys.setswitchinterval(before)
+    assert [run.result() for run in runs] == [{"ann", None}] * 8
 
 
 def test_leaving_twice_is_silent() -> None:
