@@ -20,7 +20,7 @@ HELD: Final = ("secrets", "others", "supposed")
 """Guards of a whole sentence that several readers go by: each is looked for once."""
 
 _MEMORY: Final = re.compile(r"<reflexio_memory\b", re.IGNORECASE)
-_MEMORY_END: Final = "</reflexio_memory>"
+_MEMORY_END: Final = re.compile(r"</reflexio_memory>", re.IGNORECASE)
 _FENCE: Final = re.compile(r"^[ \t]*(```|~~~)", re.MULTILINE)
 _QUOTED_LINE: Final = re.compile(r"^[ \t]*(?:[>|].*|\$ (?=[a-z./~]).*(?:\n(?![ \t]*$).+)*)$", re.MULTILINE)
 """A quoted line, or the command of a shell with what it printed."""
@@ -91,10 +91,10 @@ def without_memory(text: str) -> str:
     place = 0
     while found := _MEMORY.search(text, place):
         parts.append(text[place : found.start()])
-        end = text.lower().find(_MEMORY_END, found.end())
-        if end < 0:
+        end = _MEMORY_END.search(text, found.end())
+        if end is None:
             return "".join(parts)
-        place = end + len(_MEMORY_END)
+        place = end.end()
     return "".join([*parts, text[place:]])
 
 

@@ -156,6 +156,12 @@ def test_what_only_sounds_like_a_statement_teaches_nothing(learn: Learn, said: s
     assert contents(learn(f"user: Hello.\nagent: Hi.\nuser: {said}")) == []
 
 
+def test_what_stands_behind_an_echo_of_recall_is_read(learn: Learn) -> None:
+    """Also where a letter before it is longer when it is small."""
+    said = f"{'İ' * 40} <reflexio_memory>I like tea.</reflexio_memory> Hello there. I live in Porto. Bye."
+    assert contents(learn(f"user: {said}")) == ["Lives in Porto."]
+
+
 def test_what_stands_before_a_paste_is_read_whole(learn: Learn) -> None:
     """Up to the colon, or to the end of its line."""
     learned = learn("user: Always use my work mail for invoices: it is the short one")
