@@ -39,12 +39,12 @@ _STRAIGHT: Final = {0x2018: "'", 0x2019: "'"}
 _COLON: Final = re.compile(r":\s")
 _LIST_MARK: Final = re.compile(r"^\s*(?:[-*•]|\d{1,2}[.)])\s+")
 _CONTRACTIONS: Final = (
-    (re.compile(r"\bcan't\b|\bcan not\b", re.IGNORECASE), "cannot"),
+    (re.compile(r"\bcan'?t\b|\bcan not\b", re.IGNORECASE), "cannot"),
     (re.compile(r"\bwon't\b", re.IGNORECASE), "will not"),
     (re.compile(r"\bdont\b", re.IGNORECASE), "do not"),
     (re.compile(r"(?<=[a-z])n't\b", re.IGNORECASE), " not"),
     (re.compile(r"\b(i)'?m\b", re.IGNORECASE), "I am"),
-    (re.compile(r"\b(i|we|you|they)'ve\b", re.IGNORECASE), r"\1 have"),
+    (re.compile(r"\b(i)'?ve\b|\b(we|you|they)'ve\b", re.IGNORECASE), r"\1\2 have"),
     (re.compile(r"\b(i|we|you|they|he|she|it)'ll\b", re.IGNORECASE), r"\1 will"),
     (re.compile(r"\b(i|we|you|they|he|she)'d\b", re.IGNORECASE), r"\1 would"),
     (re.compile(r"\b(we|you|they)'re\b", re.IGNORECASE), r"\1 are"),
@@ -52,7 +52,7 @@ _CONTRACTIONS: Final = (
     (re.compile(r"\bthats\b", re.IGNORECASE), "that is"),
     (re.compile(r"\bi\b(?!\.)"), "I"),
 )
-_UNMARKED: Final = tuple(item for item in _CONTRACTIONS if item[0].search("can not dont im i thats"))
+_UNMARKED: Final = tuple(item for item in _CONTRACTIONS if item[0].search("cant dont im ive i thats"))
 """Those of them that are written without an apostrophe, too."""
 _ASKS: Final = re.compile(
     r"(?:what|which|who|whose|whom|where|why|how|do(?! not)|does|did|is|are|am|was|were|will|would|could|can|should"
