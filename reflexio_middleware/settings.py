@@ -7,7 +7,16 @@ from pathlib import Path
 from typing import Annotated, Any, Final, Literal
 
 from platformdirs import user_data_path
-from pydantic import AfterValidator, BeforeValidator, Field, SecretStr, ValidationError, model_validator
+from pydantic import (
+    AfterValidator,
+    BeforeValidator,
+    Field,
+    SecretStr,
+    ValidationError,
+    ValidationInfo,
+    field_validator,
+    model_validator,
+)
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from reflexio_store.errors import InvalidInputError
@@ -164,11 +173,13 @@ class Settings(BaseSettings):
     spool_max_bytes: int = Field(default=256 * 1024 * 1024, gt=0, description="Bound of the spool in bytes")
     spool_max_records: int = Field(default=200_000, gt=0, description="Bound of the spool in turns")
 
-    @model_validator(mode="after")
-    def _consistent(self) -> Settings:
-        if self.window[1] > self.window[0]:
-            raise ValueError(f"learn_stride ({self.window[1]}) must not be above learn_window ({self.window[0]})")
-        return self
+    @field_validator("learn_stride")
+    @classmethod
+    def _within_the_window(cls, stride: int | None, others: ValidationInfo) -> int | None:
+        window = others.data.get("learn_window") or PRESETS[others.data.get("learn_preset", "standard")][0]
+        if stride is not None and stride > window:
+            raise ValueError(f"must not be above learn_window ({window})")
+        return stride
 
     @model_validator(mode="before")
     @classmethod

@@ -107,12 +107,12 @@ def _settings(store: str | None, found: Diagnosis) -> Settings:
     try:
         return read_settings(store=store)
     except InvalidInputError as error:
-        values: dict[str, Any] = {"store": store}
+        values: dict[str, Any] = {} if store is None else {"store": store}
         for place, what in error.problems:
             name = place.split(" ")[0]
             found.note("error", "settings", f"{_PREFIX}{name.upper()}: {what}; mend it (its default stands in here)")
             values[name] = Settings.model_fields[name].get_default(call_default_factory=True, validated_data={})
-        return read_settings(**values)
+        return Settings(**values)
 
 
 def _origin(settings: Settings, name: str, store: str | None) -> Setting:

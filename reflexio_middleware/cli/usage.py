@@ -11,7 +11,7 @@ from rich.table import Table
 
 from reflexio_middleware.cli.home import stored
 from reflexio_middleware.cli.options import Json, Store, User, chosen_store
-from reflexio_middleware.cli.screen import print_json, said, screen
+from reflexio_middleware.cli.screen import print_json, said, screen, table
 
 _DAY = 86_400
 _NUMBERS = ("calls", "prompt_tokens", "completion_tokens", "cost_micros")
@@ -53,9 +53,8 @@ def _as_json(names: tuple[str, ...], key: tuple[str, ...], numbers: list[int]) -
 
 
 def _table(names: tuple[str, ...], sums: dict[tuple[str, ...], list[int]]) -> Table:
-    table = Table(*names)
-    for name in ("calls", "tokens in", "tokens out", "cost"):
-        table.add_column(name, justify="right")
+    numbers = ("calls", "tokens in", "tokens out", "cost")
+    made = table(*names, *numbers, right=numbers)
     for key, (calls, asked, answered, micros) in sums.items():
-        table.add_row(*map(said, key), f"{calls:,}", f"{asked:,}", f"{answered:,}", f"{micros / 1e6:.4f}")
-    return table
+        made.add_row(*map(said, key), f"{calls:,}", f"{asked:,}", f"{answered:,}", f"{micros / 1e6:.4f}")
+    return made

@@ -20,7 +20,7 @@ HELD: Final = ("secrets", "others", "supposed")
 """Guards of a whole sentence that several readers go by: each is looked for once."""
 
 _MEMORY: Final = re.compile(r"<reflexio_memory\b", re.IGNORECASE)
-_MEMORY_END: Final = "</reflexio_memory>"
+_MEMORY_END: Final = re.compile(r"</reflexio_memory>", re.IGNORECASE)
 _FENCE: Final = re.compile(r"^[ \t]*(```|~~~)", re.MULTILINE)
 _QUOTED_LINE: Final = re.compile(r"^[ \t]*(?:[>|].*|\$ (?=[a-z./~]).*(?:\n(?![ \t]*$).+)*)$", re.MULTILINE)
 """A quoted line, or the command of a shell with what it printed."""
@@ -39,12 +39,12 @@ _STRAIGHT: Final = {0x2018: "'", 0x2019: "'"}
 _COLON: Final = re.compile(r":\s")
 _LIST_MARK: Final = re.compile(r"^\s*(?:[-*•]|\d{1,2}[.)])\s+")
 _CONTRACTIONS: Final = (
-    (re.compile(r"\bcan't\b|\bcan not\b", re.IGNORECASE), "cannot"),
+    (re.compile(r"\bcan'?t\b|\bcan not\b", re.IGNORECASE), "cannot"),
     (re.compile(r"\bwon't\b", re.IGNORECASE), "will not"),
     (re.compile(r"\bdont\b", re.IGNORECASE), "do not"),
     (re.compile(r"(?<=[a-z])n't\b", re.IGNORECASE), " not"),
     (re.compile(r"\b(i)'?m\b", re.IGNORECASE), "I am"),
-    (re.compile(r"\b(i|we|you|they)'ve\b", re.IGNORECASE), r"\1 have"),
+    (re.compile(r"\b(i)'?ve\b|\b(we|you|they)'ve\b", re.IGNORECASE), r"\1\2 have"),
     (re.compile(r"\b(i|we|you|they|he|she|it)'ll\b", re.IGNORECASE), r"\1 will"),
     (re.compile(r"\b(i|we|you|they|he|she)'d\b", re.IGNORECASE), r"\1 would"),
     (re.compile(r"\b(we|you|they)'re\b", re.IGNORECASE), r"\1 are"),
@@ -52,7 +52,7 @@ _CONTRACTIONS: Final = (
     (re.compile(r"\bthats\b", re.IGNORECASE), "that is"),
     (re.compile(r"\bi\b(?!\.)"), "I"),
 )
-_UNMARKED: Final = tuple(item for item in _CONTRACTIONS if item[0].search("can not dont im i thats"))
+_UNMARKED: Final = tuple(item for item in _CONTRACTIONS if item[0].search("cant dont im ive i thats"))
 """Those of them that are written without an apostrophe, too."""
 _ASKS: Final = re.compile(
     r"(?:what|which|who|whose|whom|where|why|how|do(?! not)|does|did|is|are|am|was|were|will|would|could|can|should"
@@ -91,10 +91,10 @@ def without_memory(text: str) -> str:
     place = 0
     while found := _MEMORY.search(text, place):
         parts.append(text[place : found.start()])
-        end = text.lower().find(_MEMORY_END, found.end())
-        if end < 0:
+        end = _MEMORY_END.search(text, found.end())
+        if end is None:
             return "".join(parts)
-        place = end + len(_MEMORY_END)
+        place = end.end()
     return "".join([*parts, text[place:]])
 
 

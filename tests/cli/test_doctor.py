@@ -158,6 +158,18 @@ def test_a_dead_job_of_any_kind_is_shown_with_its_reason(run: Run, tmp_path: Pat
     assert "the embedder is away" in run("doctor", "--store", url).out
 
 
+@pytest.mark.parametrize(("name", "value"), [("LEARN_WINDOW", "many"), ("LEARN_STRIDE", "20"), ("RECALL_TOP_K", "0")])
+def test_an_unusable_setting_is_a_finding_whatever_its_default(
+    run: Run, url: str, monkeypatch: pytest.MonkeyPatch, name: str, value: str
+) -> None:
+    """None, a number, or what another setting allows; all else is looked at as ever."""
+    monkeypatch.setenv(f"REFLEXIO_{name}", value)
+    ran = run("doctor", "--json", "--store", url)
+    assert ran.code == 1 and ran.json["counts"]["requests"] == 3
+    [error] = _errors(ran.json)
+    assert error.startswith(f"REFLEXIO_{name}: ")
+
+
 def test_a_folder_that_is_a_file_is_a_finding(run: Run, tmp_path: Path) -> None:
     """The place cannot hold a database."""
     (tmp_path / "file").write_text("")

@@ -119,10 +119,17 @@ def test_a_topical_order_is_no_standing_one(learn: Learn) -> None:
         ("answer in german from now on pls", "Answer in German."),
         ("Please remember to run the tests before every commit.", "Run the tests before every commit."),
         ("You should have cancelled the hotel, too.", "Cancel the hotel."),
+        ("You should have invited my manager.", "Invite the user's manager."),
+        ("You should have asked for my budget.", "Ask for the user's budget."),
+        ("You should have booked the direct train.", "Book the direct train."),
         ("Quit using emojis.", "Do not use emojis."),
         ("Please refrain from using emojis.", "Do not use emojis."),
         ("All your answers should be in Spanish.", "Answer in Spanish."),
         ("You should never catch bare Exception.", "Never catch bare Exception."),
+        ("I moved to Spain in 2020.", "Lives in Spain."),
+        ("im a dev, use vscode", "Is a dev."),
+        ("I've been a nurse for 20 years.", "Is a nurse."),
+        ("i cant have nuts", "Cannot have nuts."),
         ("Diet: I'm vegan.\nNote: this is important to me.", "Is vegan."),
     ],
 )
@@ -148,12 +155,26 @@ def test_what_is_said_is_put_into_words_that_can_be_shown(learn: Learn, said: st
         "Don't use pandas here, polars please.",
         "You shouldn't have cancelled it.",
         "I can't eat, I'm too sick.",
+        "We moved to Kubernetes last year.",
+        "I moved to Python 3.12.",
+        "I just moved to marketing.",
+        "I relocated to our Chicago office.",
+        "We live in different cities.",
+        "Hi, I'm from support.",
+        "My keyboard is sticky.",
+        "I love dealing with your support.",
         "I don't work here.",
     ],
 )
 def test_what_only_sounds_like_a_statement_teaches_nothing(learn: Learn, said: str) -> None:
     """Irony, what is at hand, and words that happen to stand in the right order."""
     assert contents(learn(f"user: Hello.\nagent: Hi.\nuser: {said}")) == []
+
+
+def test_what_stands_behind_an_echo_of_recall_is_read(learn: Learn) -> None:
+    """Also where a letter before it is longer when it is small."""
+    said = f"{'İ' * 40} <reflexio_memory>I like tea.</reflexio_memory> Hello there. I live in Porto. Bye."
+    assert contents(learn(f"user: {said}")) == ["Lives in Porto."]
 
 
 def test_what_stands_before_a_paste_is_read_whole(learn: Learn) -> None:
