@@ -265,7 +265,7 @@ class RecallApi(Core):
                  "`with session(..., user_id=...)` or recall(..., user_id=...)")  # fmt: skip
         session = cleaned(session_id) or (scope.session_id if scope else "")
         question = _Question(
-            text=strip_injected(query)[:_MAX_QUERY],
+            text=strip_injected(query)[:_MAX_QUERY].encode("utf-8", "replace").decode(),  # no lone surrogates
             user_id=user,
             agent_version=cleaned(agent_version) or (scope.agent_version if scope else "") or settings.agent_version,
             session_id=session,

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
-from reflexio_middleware.recall.relevance import fits, floors_of, says_same, says_something, why, words_in
+from reflexio_middleware.recall.relevance import asked_for, fits, floors_of, says_same, says_something, why, words_in
 from reflexio_middleware.recall.render import (
     TokenCounter,
     estimate_tokens,
@@ -133,6 +133,7 @@ def choose(
     """
     if not says_something(query):
         return Recall()
+    query = asked_for(query)
     meaning = meant(query) if meant else None
     with store.reading():
         if user_id and store.opted_out(user_id):

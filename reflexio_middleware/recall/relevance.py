@@ -27,6 +27,8 @@ COVERAGE_WEIGHT: Final = 0.25
 """What a full coverage counts beside the cosine (a logistic regression found 0.2)."""
 _SAME: Final = 0.8  # of the words of the longer one
 _WORD: Final = re.compile(r"\w+")
+_MEDIA: Final = re.compile(r"^\[(?:image|audio|video|file|document|data)(?:: .*)?\]$", re.MULTILINE)
+"""A line by which capture names what is no text in a message: its type, size and hash, or its address."""
 _SMALL_TALK: Final = frozenset(
     "a again ahead all alright am and are awesome bye cheers continue cool done evening excellent fine for go good "  # noqa: SIM905
     "goodbye got great haha hello hey hi hmm i im is it k later lol me more morning much next nice night no nope now "
@@ -39,6 +41,11 @@ def says_something(query: str) -> bool:
     """Whether a message is about anything: not a greeting, thanks or assent, and not only signs."""
     words = _WORD.findall(query.casefold())
     return sum(map(len, words)) >= 3 and any(word not in _SMALL_TALK for word in words)
+
+
+def asked_for(query: str) -> str:
+    """What is looked for: the words of a message, without the names of its media; these where there is nothing else."""
+    return _MEDIA.sub("", query).strip() or query
 
 
 def floors_of(meaning: Meaning | None) -> Floors:

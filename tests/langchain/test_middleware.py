@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import threading
 from dataclasses import dataclass
 from typing import Any
@@ -87,6 +88,16 @@ def test_each_model_call_of_a_turn_shows_the_block_once(learned: Memory, way: st
     assert "reflexio" not in str(kept)
     if way == "invoke":
         assert learned.client.stats()["recalls"] - before == 1
+
+
+def test_a_stream_of_the_state_does_not_show_the_block(learned: Memory) -> None:
+    """It may go on to a browser: what is learned of all users is not for each of them to read."""
+    calls = model(call("look", "c1", place="Bern"), "metric")
+    run = create_agent(calls, [look], middleware=[ReflexioMiddleware(learned.client, user_id="ann")])
+    streamed = list(run.stream(QUESTION, stream_mode=["values", "updates", "messages", "debug"]))
+    assert recalled(calls) == [1, 1]
+    assert FACT not in str(streamed)
+    assert "recalled" in json.dumps([shown for mode, shown in streamed if mode == "updates"], default=str)
 
 
 @pytest.mark.parametrize(("placement", "at"), [("turn", 1), ("system", 0)])

@@ -104,6 +104,22 @@ def _blocks(messages: Any) -> int:
     return sum(str(message.text).count("<reflexio_memory>") for message in messages)
 
 
+def test_media_beside_the_words_change_nothing_in_what_they_recall(learned: Memory) -> None:
+    """Their types, sizes, hashes and addresses are no words of the question."""
+    learned.learn("Lives in Bern with a dog and two cats")
+    model = with_memory(ScriptedModel(answers=["Bern"]), learned.client, user_id="ann")
+    media: list[list[Any]] = [
+        [],
+        [{"type": "image_url", "image_url": {"url": "https://example.org/one/photo-of-the-sky.png"}}],
+        [{"type": "image_url", "image_url": {"url": "data:image/png;base64,iVBORw0KGgo="}}],
+        [{"type": "file", "base64": "JVBERi0=", "mime_type": "application/pdf"}],
+        [{"type": "input_audio", "input_audio": {"data": "UklGRg==", "format": "wav"}}],
+    ]
+    for parts in media:
+        model.invoke([HumanMessage([{"type": "text", "text": "Where do I live?"}, *parts])])
+    assert ["Lives in Bern" in str(messages[0].content) for messages in model.seen] == [True] * 5
+
+
 def test_structured_output_keeps_the_memory(learned: Memory) -> None:
     """It binds a tool to the model."""
     model = ScriptedModel(answers=[call("Units", "c1", system="metric")])

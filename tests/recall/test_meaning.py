@@ -90,6 +90,17 @@ def test_of_a_measured_model_meaning_and_words_count_together(
         assert all("cosine" in item.reason and "words" in item.reason for item in found.chosen)
 
 
+def test_a_model_is_asked_with_text_that_can_be_sent() -> None:
+    """A browser may send half a character: an endpoint, or a server, would be refused the whole question."""
+
+    class Sent(Topics):
+        def embed(self, texts: Sequence[str], kind: str = "document") -> list[list[float]]:
+            return super().embed([text.encode().decode() for text in texts], kind)
+
+    with client_of(Sent(), embedding_floor=0.9) as client:
+        assert client.recall("bring me a \ud83c beverage", user_id="ann").learnings
+
+
 def test_a_floor_of_ones_own_lets_meaning_recall() -> None:
     """A model that was not measured recalls nothing by meaning alone until its floor is set."""
     for floor, recalled in ((None, []), (0.9, ["likes tea"])):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 import weakref
 from collections.abc import Awaitable, Callable
-from typing import TYPE_CHECKING, Annotated, Any, Final, NotRequired
+from typing import TYPE_CHECKING, Annotated, Any, Final, NotRequired, Self
 
 from langchain.agents.middleware.types import AgentMiddleware, AgentState, ModelRequest, ModelResponse, PrivateStateAttr
 from langchain_core.messages import SystemMessage
@@ -24,10 +24,21 @@ if TYPE_CHECKING:
 _KEY: Final = "reflexio_recalled"
 
 
+class _Held(str):
+    """A block in the state: whoever streams or traces the state reads only whether there is one."""
+
+    block: str
+
+    def __new__(cls, block: str) -> Self:
+        held = super().__new__(cls, "recalled" if block else "")
+        held.block = block
+        return held
+
+
 class _State(AgentState[Any]):
     """The blocks recalled for this turn, by the name of the middleware: in no checkpoint, no input and no output."""
 
-    reflexio_recalled: NotRequired[Annotated[dict[str, str], UntrackedValue, PrivateStateAttr]]
+    reflexio_recalled: NotRequired[Annotated[dict[str, _Held], UntrackedValue, PrivateStateAttr]]
 
 
 class ReflexioMiddleware(AgentMiddleware[_State, Any, Any]):
@@ -107,11 +118,11 @@ class ReflexioMiddleware(AgentMiddleware[_State, Any, Any]):
         return await handler(self._with(request, block))
 
     def _kept(self, state: _State, block: str) -> dict[str, Any]:
-        return {_KEY: {**(state.get("reflexio_recalled") or {}), self._name: block}}
+        return {_KEY: {**(state.get("reflexio_recalled") or {}), self._name: _Held(block)}}
 
     def _block_in(self, request: ModelRequest[Any]) -> str | None:
-        kept: dict[str, str] = request.state.get(_KEY) or {}  # type: ignore[assignment] # a key of ours, not of AgentState
-        return kept.get(self._name)
+        kept: dict[str, _Held] = request.state.get(_KEY) or {}  # type: ignore[assignment] # a key of ours, not of AgentState
+        return getattr(kept.get(self._name), "block", None)
 
     def _with(self, request: ModelRequest[Any], block: str) -> ModelRequest[Any]:
         before = [request.system_message] if request.system_message else []
