@@ -49,16 +49,18 @@ class RemoteLearnings(RemoteListing):
 
     def _add_profiles(self, kind: Kind, learnings: Sequence[Learning], bodies: list[dict[str, Any]]) -> list[str]:
         for learning, body in zip(learnings, bodies, strict=True):
-            if body["profile_id"]:
-                known = self._known(kind, body["profile_id"])
-                if known is not None and owner_of(known) != owner_of(learning):
-                    raise refused(
-                        _NOT_STORED, "profile_id", f"{body['profile_id']!r} is that of another user's profile"
-                    )
+            self._own(kind, learning)
             body["profile_id"] = body["profile_id"] or uuid7()
         last = {body["profile_id"]: body for body in bodies}
         self._http.call("POST", kind.add, {kind.rows: list(last.values())})  # an upsert: safe to repeat
         return [body["profile_id"] for body in bodies]
+
+    def _own(self, kind: Kind, learning: Learning) -> Learning | None:
+        """The profile of that id that is there; that of another user is refused."""
+        known = self._known(kind, kind.id_of(learning))
+        if known is not None and owner_of(known) != owner_of(learning):
+            raise refused(_NOT_STORED, kind.key, f"{kind.id_of(learning)!r} is that of another user's profile")
+        return known
 
     def _add_playbooks(self, kind: Kind, learnings: Sequence[Learning], bodies: list[dict[str, Any]]) -> list[str]:
         """The answer names no ids (wire fact): they are looked up by what was sent."""
