@@ -19,6 +19,7 @@ from .wire import wire_user
 
 _FIXED: Final = frozenset({"user_id", "profile_id", "user_playbook_id", "agent_playbook_id", "evidence"})
 _AT_ONCE: Final = 1000  # most learnings of one body (wire fact)
+_FEW: Final = 10  # profiles that are looked up one by one; the server admits 30 such calls in a minute (wire fact)
 _NOT_STORED: Final = "The learning was not stored"
 _NOT_CHANGED: Final = "The learning was not changed"
 
@@ -151,7 +152,9 @@ class RemoteLearnings(RemoteListing):
         except ValidationError as error:
             raise InvalidInputError(_NOT_CHANGED, problems_of(error)) from error
         body = kind.body(new)
-        if fields.keys() <= set(kind.changeable):
+        emptied = {name for name in fields if getattr(new, name) is None and getattr(known, name) is not None}
+        fixed = sorted(emptied | fields.keys() - set(kind.changeable))  # null changes nothing there (wire fact)
+        if not fixed:
             sent = {name: body.get(name) for name in (*fields, kind.key)}
             if isinstance(known, UserProfile):
                 sent["user_id"] = wire_user(known.user_id)
@@ -159,8 +162,8 @@ class RemoteLearnings(RemoteListing):
         elif isinstance(new, UserProfile):
             self._http.call("POST", kind.add, {kind.rows: [body]})
         else:
-            fixed = sorted(fields.keys() - set(kind.changeable))
-            raise InvalidInputError(_NOT_CHANGED, [(name, "cannot be changed on a Reflexio server") for name in fixed])
+            problem = "cannot be changed so on a Reflexio server"
+            raise InvalidInputError(_NOT_CHANGED, [(name, problem) for name in fixed])
 
     def delete_learnings(self, kind: LearningKind, ids: Sequence[str] | None, *, user_id: str | None = None) -> int:
         """Delete learnings by id (all of the kind, or of the user, where ``ids`` is None); how many were there.
@@ -171,9 +174,12 @@ class RemoteLearnings(RemoteListing):
         owner = user_id if which.is_personal else None
         if ids is None:
             there = self._all(which, owner)
+        elif which.name == "profile" and len(ids) > _FEW:
+            named = frozenset(ids)
+            there = [item for item in self._all(which, owner) if which.id_of(item) in named]
         else:
-            named = self._each(lambda name: self._known(which, name, owner), dict.fromkeys(ids))
-            there = [item for item in named if item is not None]
+            found = self._each(lambda name: self._known(which, name, owner), dict.fromkeys(ids))
+            there = [item for item in found if item is not None]
         if ids is None and owner is None:
             self._http.call("DELETE", which.delete_all)
         else:
