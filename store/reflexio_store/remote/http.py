@@ -120,7 +120,7 @@ class Http:
                 if pause is None:
                     pause = _BACKOFF_SECONDS[min(attempt, 2)] * random.uniform(0.5, 1.5)  # noqa: S311
                 last = attempt + 1 == attempts or (error.in_doubt and not repeatable)
-                if last or time.monotonic() + pause >= deadline or self._closing.wait(pause):
+                if last or time.monotonic() + pause >= deadline or self.rest(pause):
                     raise
         raise AssertionError("no attempt was made")
 
@@ -146,6 +146,10 @@ class Http:
         finally:
             self._free.release()
         return _answer(response, raw, where)
+
+    def rest(self, seconds: float) -> bool:
+        """Wait, unless this is closed; whether it is."""
+        return self._closing.wait(seconds)
 
     def close(self) -> None:
         """End pauses, and release the connections."""

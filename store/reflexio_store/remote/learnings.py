@@ -19,6 +19,7 @@ from .wire import wire_user
 
 _FIXED: Final = frozenset({"user_id", "profile_id", "user_playbook_id", "agent_playbook_id", "evidence"})
 _AT_ONCE: Final = 1000  # most learnings of one body (wire fact)
+_FEW: Final = 10  # profiles that are looked up one by one; the server admits 30 such calls in a minute (wire fact)
 _NOT_STORED: Final = "The learning was not stored"
 _NOT_CHANGED: Final = "The learning was not changed"
 
@@ -49,16 +50,18 @@ class RemoteLearnings(RemoteListing):
 
     def _add_profiles(self, kind: Kind, learnings: Sequence[Learning], bodies: list[dict[str, Any]]) -> list[str]:
         for learning, body in zip(learnings, bodies, strict=True):
-            if body["profile_id"]:
-                known = self._known(kind, body["profile_id"])
-                if known is not None and owner_of(known) != owner_of(learning):
-                    raise refused(
-                        _NOT_STORED, "profile_id", f"{body['profile_id']!r} is that of another user's profile"
-                    )
+            self._own(kind, learning)
             body["profile_id"] = body["profile_id"] or uuid7()
         last = {body["profile_id"]: body for body in bodies}
         self._http.call("POST", kind.add, {kind.rows: list(last.values())})  # an upsert: safe to repeat
         return [body["profile_id"] for body in bodies]
+
+    def _own(self, kind: Kind, learning: Learning) -> Learning | None:
+        """The profile of that id that is there; that of another user is refused."""
+        known = self._known(kind, kind.id_of(learning))
+        if known is not None and owner_of(known) != owner_of(learning):
+            raise refused(_NOT_STORED, kind.key, f"{kind.id_of(learning)!r} is that of another user's profile")
+        return known
 
     def _add_playbooks(self, kind: Kind, learnings: Sequence[Learning], bodies: list[dict[str, Any]]) -> list[str]:
         """The answer names no ids (wire fact): they are looked up by what was sent."""
@@ -149,7 +152,9 @@ class RemoteLearnings(RemoteListing):
         except ValidationError as error:
             raise InvalidInputError(_NOT_CHANGED, problems_of(error)) from error
         body = kind.body(new)
-        if fields.keys() <= set(kind.changeable):
+        emptied = {name for name in fields if getattr(new, name) is None and getattr(known, name) is not None}
+        fixed = sorted(emptied | fields.keys() - set(kind.changeable))  # null changes nothing there (wire fact)
+        if not fixed:
             sent = {name: body.get(name) for name in (*fields, kind.key)}
             if isinstance(known, UserProfile):
                 sent["user_id"] = wire_user(known.user_id)
@@ -157,8 +162,8 @@ class RemoteLearnings(RemoteListing):
         elif isinstance(new, UserProfile):
             self._http.call("POST", kind.add, {kind.rows: [body]})
         else:
-            fixed = sorted(fields.keys() - set(kind.changeable))
-            raise InvalidInputError(_NOT_CHANGED, [(name, "cannot be changed on a Reflexio server") for name in fixed])
+            problem = "cannot be changed so on a Reflexio server"
+            raise InvalidInputError(_NOT_CHANGED, [(name, problem) for name in fixed])
 
     def delete_learnings(self, kind: LearningKind, ids: Sequence[str] | None, *, user_id: str | None = None) -> int:
         """Delete learnings by id (all of the kind, or of the user, where ``ids`` is None); how many were there.
@@ -169,9 +174,12 @@ class RemoteLearnings(RemoteListing):
         owner = user_id if which.is_personal else None
         if ids is None:
             there = self._all(which, owner)
+        elif which.name == "profile" and len(ids) > _FEW:
+            named = frozenset(ids)
+            there = [item for item in self._all(which, owner) if which.id_of(item) in named]
         else:
-            named = self._each(lambda name: self._known(which, name, owner), dict.fromkeys(ids))
-            there = [item for item in named if item is not None]
+            found = self._each(lambda name: self._known(which, name, owner), dict.fromkeys(ids))
+            there = [item for item in found if item is not None]
         if ids is None and owner is None:
             self._http.call("DELETE", which.delete_all)
         else:

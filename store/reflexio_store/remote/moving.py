@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import base64
 import binascii
-from collections.abc import Sequence
+import time
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import fields
+from typing import Any, Final, TypeVar
 
 import orjson
 
-from reflexio_store.errors import InvalidInputError
+from reflexio_store.errors import InvalidInputError, StoreUnavailableError
+from reflexio_store.ids import uuid7
 from reflexio_store.models import (
     AgentPlaybook,
     GetRequestsRequest,
@@ -30,6 +34,11 @@ from .listing import owner_of
 from .requests import DEFAULT_SESSIONS
 from .sharing import RemoteSharing
 
+T = TypeVar("T")
+_AT_ONCE: Final = 20
+"""Turns or playbooks of one piece; a server admits 60 turns in a minute (wire fact)."""
+_PATIENCE: Final = 300.0
+"""Seconds for which a server that asks for pauses is asked again, for each piece."""
 _INTERACTION = tuple(field.name for field in fields(InteractionRecord) if field.name != "place")
 _LOSSES = (
     "A Reflexio server sets the time of a request itself, in seconds, and keeps neither its status, error and metadata "
@@ -101,16 +110,39 @@ class RemoteMoving(RemoteSharing):
         that is there with another value is replaced.
         """
         turns = [record for record in records if isinstance(record, TurnRecord)]
-        new = self.add_turns(turns, learn_after=None, restore=True) if turns else 0
-        stored = Stored(new=new, same=len(turns) - new)
+        turns.sort(key=lambda turn: turn.created_at_us)
+        stored = Stored()
+        for piece in _pieces(turns):
+            stored += self._patiently(self._put_turns, piece)
+        playbooks: dict[tuple[LearningKind, str | None], list[Learning]] = defaultdict(list)
         for record in records:
-            if isinstance(record, SessionOutcome):
-                stored += self._put_outcome(record)
-            elif isinstance(record, (UserProfile, UserPlaybook, AgentPlaybook)):
-                stored += self._put_learning(record)
+            if isinstance(record, (UserPlaybook, AgentPlaybook)):
+                playbooks[kind_of(record), owner_of(record)].append(record)
+            elif isinstance(record, SessionOutcome):
+                stored += self._patiently(self._put_outcome, record)
+            elif isinstance(record, UserProfile):
+                stored += self._patiently(self._put_profile, record)
             elif not isinstance(record, TurnRecord):
                 stored += Stored(lost=1)
+        for theirs in playbooks.values():
+            for some in _pieces(theirs):
+                stored += self._patiently(self._put_playbooks, some)
         return stored
+
+    def _patiently(self, put: Callable[[T], Stored], what: T) -> Stored:
+        """Put something, again and again as long as the server asks for a pause: it limits the calls of a minute."""
+        end = time.monotonic() + _PATIENCE
+        while True:
+            try:
+                return put(what)
+            except StoreUnavailableError as error:
+                pause = error.retry_after
+                if pause is None or time.monotonic() + pause > end or self._http.rest(pause):
+                    raise
+
+    def _put_turns(self, turns: Sequence[TurnRecord]) -> Stored:
+        new = self.add_turns(turns, learn_after=None, restore=True)
+        return Stored(new=new, same=len(turns) - new)
 
     def _put_outcome(self, outcome: SessionOutcome) -> Stored:
         answer = self.mark_outcome(outcome)
@@ -118,24 +150,31 @@ class RemoteMoving(RemoteSharing):
             return Stored(differ=1)
         return Stored(new=1) if answer.recorded else Stored(same=1)
 
-    def _put_learning(self, learning: Learning) -> Stored:
-        kind = KINDS[kind_of(learning)]
-        if kind.name == "profile":
-            known = self._known(kind, kind.id_of(learning), owner_of(learning))
-            if known is not None and kind.body(known) == kind.body(learning):
-                return Stored(same=1)
-            self.add_learnings([learning])
-            return Stored(new=1) if known is None else Stored(replaced=1)
-        listed = self._all(kind, owner_of(learning))
-        if any(_same(item, learning) for item in listed):
+    def _put_profile(self, profile: UserProfile) -> Stored:
+        kind = KINDS["profile"]
+        known, body = self._own(kind, profile), kind.body(profile)
+        if known is not None and kind.body(known) == body:
             return Stored(same=1)
-        self.add_learnings([learning.model_copy(update={kind.key: 0})])
-        return Stored(new=1)
+        body["profile_id"] = body["profile_id"] or uuid7()
+        self._http.call("POST", kind.add, {kind.rows: [body]})
+        return Stored(new=1) if known is None else Stored(replaced=1)
+
+    def _put_playbooks(self, playbooks: Sequence[Learning]) -> Stored:
+        """Playbooks of one kind and owner: those that nobody said yet."""
+        kind = KINDS[kind_of(playbooks[0])]
+        known = {_told(item) for item in self._all(kind, owner_of(playbooks[0]))}
+        new = {_told(item): item.model_copy(update={kind.key: 0}) for item in playbooks if _told(item) not in known}
+        self.add_learnings(list(new.values()))
+        return Stored(new=len(new), same=len(playbooks) - len(new))
 
 
-def _same(one: Learning, other: Learning) -> bool:
-    versions = {getattr(item, "agent_version", "") for item in (one, other)}
-    return len(versions) == 1 and said(one.model_dump()) == said(other.model_dump())
+def _pieces(things: Sequence[T]) -> Iterator[Sequence[T]]:
+    return (things[start : start + _AT_ONCE] for start in range(0, len(things), _AT_ONCE))
+
+
+def _told(playbook: Learning) -> tuple[Any, ...]:
+    values = playbook.model_dump()
+    return values["agent_version"], *said(values)
 
 
 def _turn(data: RequestData) -> TurnRecord:

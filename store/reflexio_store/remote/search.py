@@ -71,8 +71,12 @@ class RemoteSearch(RemoteForgetting):
         found = Answers()
         for name, query in queries.items():
             kind, limit = KINDS[name], min(query.top_k or _TOP, _MOST)
-            rows = {kind.rows: answer.get(f"{name}s", ())}
-            found[name] = _in_order(body["query"], matching(kind, kind.values(rows), query)[:limit])
+            listed = kind.values({kind.rows: answer.get(f"{name}s")})
+            fit = matching(kind, listed, query)
+            if len(fit) < limit and len(fit) < len(listed) >= body["top_k"]:  # full of what was not asked for
+                found[name] = self._search_one(name, query, mode)
+            else:
+                found[name] = _in_order(body["query"], fit[:limit])
         found.degraded = bool(answer.get("degraded"))
         return found
 

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import closing
 
 import pytest
 
 from reflexio_store.contract import Receipt, Store
+from reflexio_store.homes import open_store
 from reflexio_store.models import (
     AgentPlaybook,
     GetInteractionsRequest,
@@ -17,6 +19,7 @@ from reflexio_store.models import (
 )
 from reflexio_store.moving import RECORD_KINDS, Dismissal, JobRecord, Record, RecordKind, Stored
 from reflexio_store.records import TurnRecord
+from tests.reflexio_server import ReflexioServer
 
 MakeTurn = Callable[..., TurnRecord]
 
@@ -66,6 +69,21 @@ def test_moving_again_changes_nothing(home: Store, turn: MakeTurn) -> None:
     changed = UserProfile(profile_id="a", user_id="ada", content="Likes coffee.")
     assert home.put_records([changed]) == Stored(replaced=1)
     assert home.losses()
+
+
+def test_a_server_that_limits_the_calls_of_a_minute_gets_all_in_time(turn: MakeTurn) -> None:
+    """It is asked for what it has no more often than it admits; a second copy comes through as well."""
+    records: list[Record] = [
+        *(turn(session_id=f"s{number % 3}") for number in range(150)),
+        *(UserProfile(profile_id=f"p{number}", user_id="ada", content=f"Fact {number}.") for number in range(70)),
+        *(UserPlaybook(user_id="ada", agent_version="v1", content=f"Rule {number}.") for number in range(150)),
+        *(AgentPlaybook(agent_version="v1", content=f"Rule {number}.") for number in range(150)),
+    ]
+    with ReflexioServer(limited=True, window=0.3) as server, closing(open_store(server.url)) as home:
+        server.retry_after = "0.1"
+        assert home.put_records(records) == Stored(new=520)
+        assert home.put_records(records) == Stored(same=520)
+        assert len(set(server.stored())) == 150
 
 
 def test_one_message_is_deleted_with_what_rests_on_it_alone(home: Store, turn: MakeTurn) -> None:

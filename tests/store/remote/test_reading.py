@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import closing
 from datetime import UTC, datetime
 from typing import Any
 
@@ -12,6 +13,7 @@ from hypothesis import strategies as st
 
 from reflexio_store.contract import Receipt, Store
 from reflexio_store.errors import InvalidInputError, StoreError, StoreUnavailableError
+from reflexio_store.homes import open_store
 from reflexio_store.models import (
     AgentPlaybook,
     GetInteractionsRequest,
@@ -243,6 +245,32 @@ def test_an_unknown_playbook_is_not_updated_whatever_the_server_says(home: Store
     assert found.content == "Be kind"
     with pytest.raises(InvalidInputError, match="tags"):
         home.update_learning("agent_playbook", name, {"tags": ["x"]})
+
+
+@pytest.mark.parametrize("kind", ["user_playbook", "agent_playbook"])
+def test_what_a_server_cannot_empty_is_refused(home: Store, kind: LearningKind) -> None:
+    """To it null means that nothing changes; a profile is stored anew."""
+    model = UserPlaybook if kind == "user_playbook" else AgentPlaybook
+    owner = {"user_id": "ada"} if kind == "user_playbook" else {}
+    made = [model(agent_version="v1", trigger="tea", content="Warm the pot.", **owner),
+            UserProfile(user_id="ada", content="tea", custom_features={"cups": 2})]  # fmt: skip
+    rule, fact = home.add_learnings(made)
+    with pytest.raises(InvalidInputError, match="trigger"):
+        home.update_learning(kind, rule, {"trigger": None, "content": "Warm it."})
+    assert home.update_learning(kind, rule, {"rationale": None, "content": "Warm it."})
+    assert home.update_learning("profile", fact, {"custom_features": None})
+    [profile] = home.get_learnings("profile", LearningQuery())
+    assert isinstance(profile, UserProfile) and profile.custom_features is None
+
+
+@pytest.mark.parametrize("user_id", ["ada", None])
+def test_many_profiles_are_deleted_at_once(user_id: str | None) -> None:
+    """Also where the server limits how many may be looked up in a minute; others stay."""
+    with ReflexioServer(limited=True) as server, closing(open_store(f"{server.url}?timeout=0.5")) as home:
+        names = home.add_learnings([UserProfile(user_id="ada", content=f"Fact {number}.") for number in range(40)])
+        home.add_learnings([UserProfile(user_id="bob", content="tea")])
+        assert home.delete_learnings("profile", [*names, "unknown"], user_id=user_id) == 40
+        assert [item["user_id"] for item in server.data.learnings("profiles")] == ["bob"]
 
 
 def read_all(home: Store) -> None:

@@ -79,6 +79,16 @@ def test_the_mode_is_asked_for_kind_by_kind_as_well(server: ReflexioServer, fill
     assert asked == ["fts"]
 
 
+def test_what_is_not_current_takes_no_place_of_what_is(server: ReflexioServer, filled: RemoteStore) -> None:
+    """The one call hands out archived playbooks, too: where they fill it, that kind is asked for alone."""
+    old = UserPlaybook(user_id="ada", agent_version="v1", content="tea, tea and tea", status=Status.ARCHIVED)
+    filled.add_learnings([old] * 12)
+    server.calls.clear()
+    found = filled.search(queries())  # type: ignore[arg-type]
+    assert [hit.learning.content for hit in found["user_playbook"]] == ["tea for ada"]
+    assert [path for _, path in server.calls] == ["/api/search", "/api/search_user_playbooks"]
+
+
 def test_a_user_with_a_long_name_is_searched_by_words(home: RemoteStore) -> None:
     """The server's searches refuse a name of more than 255 characters; its lists do not."""
     name = "a" * 256
