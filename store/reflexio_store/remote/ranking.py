@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from reflexio_store.sql.words import count_words, index_words, query_words
+from reflexio_store.sql.words import count_words, index_words, query_words, worth
 
 _BACKGROUND: Final = 100
 """Texts imagined beside the given ones, holding no word, as in the SQL homes: rarity among a few cannot be told."""
@@ -34,7 +34,7 @@ def fits(query: str, texts: Sequence[str]) -> list[Fit]:
     return [
         Fit(
             coverage=min(1.0, sum(rarity[word] for word in matched) / total),
-            share=min(1.0, len(matched) / max(count_words(text), 1)),
+            share=min(1.0, worth(matched) / max(count_words(text), 1)),
             weight=sum(rarity[word] for word in matched),
         )
         for matched, text in zip(found, texts, strict=True)

@@ -17,16 +17,13 @@ from sqlalchemy import Connection
 
 from .dialects import TextIndex, TextIndexName
 from .documents import Statistics, statistics
-from .words import common_words, terms_of
+from .words import COMMON_WORTH, common_words, terms_of
 
 POSTINGS: Final = 2_000
 """How many candidates of a query are looked at, for all words whose documents are not more than that."""
 _FEW: Final = 200
 """Documents of each word that are asked for before they are counted: most words have no more."""
 _K1, _B = 1.2, 0.75
-_COMMON: Final = 0.5
-"""How much a word that is common in the language weighs in a learning, beside its rarity in the scope: learnings are
-too few to tell. (Messages are many; for them it was measured to harm.)"""
 _BACKGROUND: Final = 100
 """Documents that a scope is imagined to have besides its own, holding no word: in a scope of one or two learnings,
 rarity could not be told otherwise, and a single unknown word would outweigh all that match."""
@@ -124,7 +121,8 @@ def _matches(
     documents = sum(scope.documents for scope in scopes)
     mean = max(1.0, sum(scope.words for scope in scopes) / documents) if documents else 1.0
     found = {word: _found(question, word, counts) for word in question.words}
-    weights = {word: _rarity(count, documents) * (_COMMON if word in common else 1.0) for word, count in found.items()}
+    rare = {word: _rarity(count, documents) for word, count in found.items()}
+    weights = {word: rarity * (COMMON_WORTH if word in common else 1.0) for word, rarity in rare.items()}
     roughly: defaultdict[int, float] = defaultdict(float)
     holders = {word: _holders(question, word, rows) for word in chosen}
     for word, held_by in holders.items():
