@@ -28,8 +28,8 @@ class Scored(Generic[L]):
     """A learning found by a search. ``score`` is BM25-like (higher is better, comparable within one answer);
     ``coverage`` is the share (0 to 1) of the query's weight, by rarity of its words, that the learning covers;
     ``share`` is the share (0 to 1) of the learning's own words (of its trigger's, where it has one) that the query
-    names; ``cosine`` is how near the
-    query's meaning is to the learning's (-1 to 1), None where either has no vector."""
+    names, where of a whole learning words common in English count half; ``cosine`` is how near the query's meaning is
+    to the learning's (-1 to 1), None where either has no vector."""
 
     learning: L
     score: float
@@ -189,7 +189,7 @@ class Unlearned:
 @dataclass(frozen=True, slots=True)
 class Fresh:
     """A message of a turn that an extractor has still to read. ``coverage`` is the share (0 to 1) of the query's words
-    that it has (words common in English count half), ``share`` the share of its own words that the query names."""
+    that it has, ``share`` the share of its own words that the query names; words common in English count half."""
 
     message: Interaction
     coverage: float

@@ -73,6 +73,15 @@ def test_what_fits_is_recalled_and_nothing_else(known: ReflexioClient, query: st
     assert bool(found) == bool(expected) == bool(found.text)
 
 
+@pytest.mark.parametrize("query", ["Which knot do I use to fasten a boat to a ring?", "Give me a riddle, an old one."])
+def test_a_common_word_recalls_no_short_fact(client: ReflexioClient, query: str) -> None:
+    """Though it is a third of what the fact says; a word that tells something does."""
+    facts = ["Uses Signal with the family.", "Gave up smoking in 2014."]
+    client.add_user_profile([{"user_id": "ann", "content": text} for text in facts])
+    assert not client.recall(query, user_id="ann")
+    assert texts(client.recall(f"{query} Put it into Signal.", user_id="ann")) == facts[:1]
+
+
 def test_without_a_user_nothing_personal_is_recalled(known: ReflexioClient) -> None:
     """A missing user is nobody, not everybody."""
     assert texts(known.recall("Is there an aisle seat? Peanuts?", agent_version="v1")) == []

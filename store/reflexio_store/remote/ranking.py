@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from reflexio_store.sql.words import count_words, index_words, query_words
+from reflexio_store.sql.words import count_words, index_words, query_words, worth
 
 _BACKGROUND: Final = 100
 """Texts imagined beside the given ones, holding no word, as in the SQL homes: rarity among a few cannot be told."""
@@ -36,6 +36,8 @@ def fits(query: str, texts: Sequence[tuple[str, str]]) -> list[Fit]:
     for (_, said), trigger, text in zip(texts, triggers, held, strict=True):
         matched = [word for word in words if word in text]
         weight = sum(rarity[word] for word in matched)
-        named = len(trigger.intersection(words)) / len(trigger) if trigger else len(matched) / max(count_words(said), 1)
+        named = (
+            len(trigger.intersection(words)) / len(trigger) if trigger else worth(matched) / max(count_words(said), 1)
+        )
         found.append(Fit(coverage=min(1.0, weight / total), share=min(1.0, named), weight=weight))
     return found

@@ -17,14 +17,11 @@ from sqlalchemy import Connection
 
 from .dialects import TextIndex, TextIndexName
 from .documents import Statistics, statistics
-from .words import common_words, terms_of
+from .words import COMMON_WORTH, common_words, terms_of
 
 POSTINGS: Final = 2_000
 """How many candidates of a query are looked at, for all words whose documents are not more than that."""
 _K1, _B = 1.2, 0.75
-_COMMON: Final = 0.5
-"""How much a word that is common in the language weighs in a learning, beside its rarity in the scope: learnings are
-too few to tell. (Messages are many; for them it was measured to harm.)"""
 _BACKGROUND: Final = 100
 """Documents that a scope is imagined to have besides its own, holding no word: in a scope of one or two learnings,
 rarity could not be told otherwise, and a single unknown word would outweigh all that match."""
@@ -120,7 +117,8 @@ def _matches(
     scopes = [held[scope] for scope in question.scopes if scope in held]
     documents = sum([scope.documents for scope in scopes])
     mean = max(1.0, sum([scope.words for scope in scopes]) / documents) if documents else 1.0
-    weights = {word: _rarity(count, documents) * (_COMMON if word in common else 1.0) for word, count in found.items()}
+    rare = {word: _rarity(count, documents) for word, count in found.items()}
+    weights = {word: rarity * (COMMON_WORTH if word in common else 1.0) for word, rarity in rare.items()}
     holders = {
         word: [row for term in terms_of(question.scopes, [word]) for row in rows.get(term, ())] for word in chosen
     }

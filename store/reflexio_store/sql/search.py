@@ -21,7 +21,7 @@ from .learning_rows import matching, rows_named, values_of
 from .part import Part, chunks
 from .ranking import Matches, Question, look_up
 from .vectors import Cosines, VectorCache
-from .words import query_words
+from .words import query_words, worth
 
 _TOP, _MOST = 10, 100
 _LEAST: Final = 10  # candidates that are looked at, beside two for each that is asked for
@@ -194,9 +194,10 @@ def _reaches(floors: Floors, has_trigger: bool, coverage: float, share: float, c
 
 
 def _share(document: Stored, trigger: Sequence[str], matched: Mapping[str, float]) -> float:
-    """The share of its trigger's words that the question names; of all its words, where it has no trigger."""
+    """The share of its trigger's words that the question names; of all its words, where it has no trigger, and of those
+    the common ones count less: that somebody wants or uses something says little of what."""
     if not trigger:
-        return min(1.0, len(matched) / max(document.size, 1))
+        return min(1.0, worth(matched) / max(document.size, 1))
     return sum([word in matched for word in trigger]) / len(trigger) if matched else 0.0
 
 

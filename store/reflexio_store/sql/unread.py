@@ -19,10 +19,9 @@ from .listing import request_data
 from .part import Part, chunks
 from .rows import interaction_value
 from .tables import INTERACTION, JOB, REQUEST, UNLEARNED
-from .words import common_words, different_words, query_words
+from .words import different_words, query_words, worth
 
 _u, _r, _i, _j = UNLEARNED.c, REQUEST.c, INTERACTION.c, JOB.c
-_COMMON: Final = 0.5  # what a word that is common in English weighs, as among learnings
 _MOST_CHARACTERS: Final = 2_000  # of a message that are compared
 _Place = tuple[int, str]
 """Where a request stands in its session: microseconds, then its id."""
@@ -81,14 +80,13 @@ class Unread(Part):
             return []
         with self._database.read() as connection:
             rows = _said_unread(connection, user_id, except_session, limit)
-        weights = {word: _COMMON if word in common_words() else 1.0 for word in asked}
         found = []
         for row in rows:
             said = set(different_words(row.content[:_MOST_CHARACTERS]))
-            shared = said & weights.keys()
+            shared = said.intersection(asked)
             if shared:
-                coverage = sum(map(weights.__getitem__, shared)) / sum(weights.values())
-                found.append(Fresh(interaction_value(row), coverage, len(shared) / len(said)))
+                coverage = worth(shared) / worth(asked)
+                found.append(Fresh(interaction_value(row), coverage, worth(shared) / len(said)))
         return found
 
     @retried

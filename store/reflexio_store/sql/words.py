@@ -24,6 +24,9 @@ MAX_QUERY_WORDS: Final = 40
 """How many different words of a query are looked up; the rest add cost and hardly any meaning."""
 MAX_INDEXED_WORDS: Final = 20_000
 """How many words of one text are indexed."""
+COMMON_WORTH: Final = 0.5
+"""How much a word that is common in the language counts in a learning, beside its rarity in the scope: learnings are
+too few to tell. (Messages are many; for them it was measured to harm.)"""
 
 _MAX_LENGTH = 64
 _EUROPEAN = 0x0528  # letters below: Latin, Greek, Cyrillic, as they were in the Unicode of every tokenizer in use
@@ -64,6 +67,12 @@ def common_words() -> frozenset[str]:
     of a memory of ten learnings cannot know that."""
     said = Path(__file__).with_name("common_words.txt").read_text(encoding="ascii")
     return frozenset(_stem(word) for word in said.split())
+
+
+def worth(words: Iterable[str]) -> float:
+    """How much some stems tell: each counts one, those that are common in the language :data:`COMMON_WORTH`."""
+    common = common_words()
+    return sum([COMMON_WORTH if word in common else 1.0 for word in words])
 
 
 def index_words(text: str) -> list[str]:

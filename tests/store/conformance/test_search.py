@@ -50,13 +50,14 @@ class TestSearch:
         [
             ("Likes green tea", "tea", 1 / 3),
             ("Tea, tea and tea", "tea", 1.0),
+            ("Uses Signal with the family", "use", 1 / 6),
             ("\u4e2d\u6587\u4e66", "\u4e2d\u6587", 0.5),
         ],
     )
     def test_the_share_tells_how_much_of_a_learning_was_asked_for(
         self, store: Store, content: str, words: str, share: float
     ) -> None:
-        """Different words, without stop words, counted alike on both sides."""
+        """Different words, without stop words, counted alike on both sides; common ones count half."""
         store.add_learnings([UserProfile(user_id="ada", content=content)])
         [found] = store.search_learnings("profile", LearningQuery(user_id="ada", query=words))
         assert found.share == pytest.approx(share)
