@@ -106,7 +106,7 @@ class RemoteStore(RemoteMoving):
         except StoreAccessError as error:
             return [*found, Finding("error", "server", str(error))]
         except ReflexioError as error:
-            return [*found, Finding("error", "server", f"{error}. Captured turns wait in the spool.")]
+            return [*found, Finding("error", "server", f"captured turns wait in the spool: {error}")]
         kept = f"{who.get('storage_type') or 'unknown'} storage"
         if who.get("storage_configured") is False:
             return [*found, Finding("error", "server", f"{self._url} has no storage configured: it keeps nothing")]
