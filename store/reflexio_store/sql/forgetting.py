@@ -15,7 +15,7 @@ from sqlalchemy import ColumnElement, Connection, Row, Select, Table, and_, dele
 from reflexio_store.contract import Receipt
 from reflexio_store.erasing import digest_of
 
-from .compaction import COMPACT, Compaction
+from .compaction import Compaction
 from .database import retried
 from .dismissals import drop_dismissals
 from .erasure import note, wait_for_storing
@@ -132,7 +132,8 @@ class Forgetting(Compaction):
             drop_dismissals(connection, user_id)
             forget_user(connection, self._database.dialect, user_id)
             forget_history_of_requests(connection, user_id)
-            jobs = connection.execute(delete(JOB).where(JOB.c.user_id == user_id, JOB.c.kind != COMPACT)).rowcount
+            theirs = and_(JOB.c.user_id == user_id, JOB.c.user_id != "")  # those of nobody are for all
+            jobs = connection.execute(delete(JOB).where(theirs)).rowcount
             receipt += Receipt(profiles=profiles, user_playbooks=playbooks, jobs=jobs)
             receipt += self._unshare(connection, user_id)
             self._compact(connection)

@@ -87,6 +87,14 @@ class TestForgetting:
         assert store.counts()["jobs_ready"] == 1
         assert not [finding for finding in store.check() if finding.level == "error"]
 
+    @pytest.mark.needs("jobs")
+    def test_what_nobody_said_goes_and_the_work_for_all_stays(self, store: Store, turn: MakeTurn) -> None:
+        """Its jobs are nobody's as well."""
+        store.add_turns([turn(user_id="")])
+        store.put_job("aggregate", "v1")
+        assert store.delete_user("") == Receipt(requests=1, interactions=2)
+        assert [job.key for job in store.job_states("aggregate")] == ["v1"]
+
     def test_a_session_after_a_partial_delete_stands_where_its_requests_say(self, store: Store, turn: MakeTurn) -> None:
         """Deleting the newest request moves the session back in the listing."""
         old, middle, new = turn(session_id="a"), turn(session_id="b"), turn(session_id="a")
