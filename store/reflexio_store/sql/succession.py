@@ -22,7 +22,7 @@ from .dialects import Dialect
 from .kinds import PROFILES, Kind
 from .kinship import kin_of
 from .learning_rows import evidence_of, named, remove_rows, rewrite_row
-from .part import SECOND_US, chunks
+from .part import SECOND_US, among, chunks
 from .tables import EVIDENCE, REQUEST
 
 SLOT: Final = "slot:"
@@ -118,17 +118,17 @@ def merged_into(connection: Connection, kind: Kind, which: ColumnElement[bool]) 
     found: dict[str, list[str]] = defaultdict(list)
     if not kind.personal:
         return found
-    rows = select(kind.column("user_id"), kind.column(kind.key)).where(which)
-    heirs = [(user_id, str(key)) for user_id, key in connection.execute(rows)]
+    names = select(kind.column("user_id"), kind.column(kind.key))
+    heirs = {(user_id, str(key)) for user_id, key in connection.execute(names.where(which))}
     known = set(heirs)
-    for user_id, heir in heirs:  # which grows: what is merged may be the heir of others
-        owned = and_(kind.column("user_id") == user_id, kind.column("superseded_by") == heir)
-        merged = select(kind.column(kind.key)).where(owned, kind.column("status") == str(Status.MERGED))
-        more = [(user_id, str(key)) for key in connection.execute(merged).scalars()]
-        more = [one for one in more if one not in known]
-        known.update(more)
-        heirs += more
-        found[user_id] += [name for _, name in more]
+    while heirs:  # what is merged may be the heir of others
+        others = names.where(kind.column("status") == str(Status.MERGED))
+        some = among(kind.column("user_id"), kind.column("superseded_by"), sorted(heirs))
+        merged = [connection.execute(others.where(condition)).all() for condition in some]
+        heirs = {(user_id, str(key)) for rows in merged for user_id, key in rows} - known
+        known |= heirs
+        for user_id, name in sorted(heirs):
+            found[user_id].append(name)
     return found
 
 
