@@ -48,6 +48,8 @@ def _known_names(value: str) -> str:
     return value
 
 
+Seconds = Annotated[float, Field(ge=0, le=4_000_000)]  # less than any platform waits for at most
+Place = Annotated[Path | None, BeforeValidator(lambda path: path or None)]  # "" would be the current folder
 Patterns = Annotated[str, BeforeValidator(_joined)]
 Names = Annotated[str, BeforeValidator(_joined), AfterValidator(_known_names)]
 
@@ -83,8 +85,8 @@ class Settings(BaseSettings):
     extractor: Names = Field(
         default="statements", description="What learns: `statements` (patterns; no key, no cost), `llm`, or both"
     )
-    learn_after: float | None = Field(
-        default=None, ge=0, description="Seconds of quiet before a session is learned from; None: 0, or 30 by `llm`"
+    learn_after: Seconds | None = Field(
+        default=None, description="Seconds of quiet before a session is learned from; None: 0, or 30 by `llm`"
     )
     learn_preset: Preset = Field(
         default="standard", description="Window and stride: `quick_chat` 5/3, `standard` 10/8, `long_form` 25/10, "
@@ -101,10 +103,10 @@ class Settings(BaseSettings):
     llm_model: str = Field(default="gpt-4o-mini", description="Model of the `llm` extractor")
     llm_base_url: str | None = Field(default=None, description="Any OpenAI-compatible endpoint; None: OpenAI's")
     llm_api_key: SecretStr | None = Field(default=None, description="Key of that endpoint; without one: `statements`")
-    llm_timeout: float = Field(default=60.0, gt=0, description="Seconds that one answer of the model may take")
+    llm_timeout: Seconds = Field(default=60.0, gt=0, description="Seconds that one answer of the model may take")
     llm_retries: int = Field(default=2, ge=0, le=10, description="How often a call that failed is repeated at once")
     llm_max_tokens: int = Field(default=8000, ge=500, description="Most tokens of a session in one call (estimated)")
-    llm_definitions: Path | None = Field(default=None, description="TOML file of what to look for; None: anything")
+    llm_definitions: Place = Field(default=None, description="TOML file of what to look for; None: anything")
     llm_tokens_per_day: int | None = Field(default=None, ge=0, description="Tokens that models may take in a UTC day")
     llm_tokens_per_user: int | None = Field(default=None, ge=0, description="The same for one user")
     llm_cost_per_day: float | None = Field(default=None, ge=0, description="What models may cost in a UTC day")
@@ -122,7 +124,7 @@ class Settings(BaseSettings):
     embedding_dimension: int | None = Field(
         default=None, ge=1, le=100_000, description="Numbers of a vector, where the endpoint's model lets one choose"
     )
-    embedding_timeout: float = Field(default=2.0, gt=0, description="Seconds that a search waits for its own vector")
+    embedding_timeout: Seconds = Field(default=2.0, gt=0, description="Seconds that a search waits for its own vector")
     embedding_floor: float | None = Field(
         default=None, gt=0, le=1, description="Cosine from which meaning alone recalls; None: as measured, or never"
     )
@@ -139,7 +141,7 @@ class Settings(BaseSettings):
         le=1,
         description="Cosine from which rules in other words agree; None: as measured, or never",
     )
-    recall_timeout: float | None = Field(
+    recall_timeout: Seconds | None = Field(
         default=None, gt=0, description="Seconds that a recall may take; None: 0.05, or 1 with a Reflexio server"
     )
     recall_tokens: int = Field(
@@ -155,21 +157,20 @@ class Settings(BaseSettings):
     retrieval_holdout: float = Field(
         default=0.1, ge=0, le=1, description="Share of users that go without recall in the experiment"
     )
-    flush_timeout: float = Field(default=10.0, ge=0, description="Seconds that a flush may take")
-    flush_on_return: float = Field(
+    flush_timeout: Seconds = Field(default=10.0, description="Seconds that a flush may take")
+    flush_on_return: Seconds = Field(
         default=0.0,
-        ge=0,
         description="Seconds that a captured call or a publish may wait until its turn is stored; "
         "0: not at all (for hosts that freeze the process when it has answered)",
     )
-    exit_timeout: float = Field(default=2.0, ge=0, description="Seconds that storing may delay the end of the process")
+    exit_timeout: Seconds = Field(default=2.0, description="Seconds that storing may delay the end of the process")
     redact_secrets: bool = Field(
         default=True, description="Mask credentials and card numbers before anything is written"
     )
     redact_personal: bool = Field(
         default=False, description="Mask mail addresses, phone numbers, IBANs and US social security numbers, too"
     )
-    spool_dir: Path | None = Field(default=None, description="Folder of the spool; None: beside the SQLite file")
+    spool_dir: Place = Field(default=None, description="Folder of the spool; None: beside the SQLite file")
     spool_max_bytes: int = Field(default=256 * 1024 * 1024, gt=0, description="Bound of the spool in bytes")
     spool_max_records: int = Field(default=200_000, gt=0, description="Bound of the spool in turns")
 

@@ -19,8 +19,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from types import TracebackType
-from typing import Any, Final, Self
+from typing import Any, Final
 
 from reflexio_middleware.embedding.hashed import DIMENSION, hashed_vector
 
@@ -65,7 +64,47 @@ Embeddings = str | dict[str, Any] | ScriptedError | ScriptedDelay
 """What a request for embeddings gets; see :attr:`ScriptedModelServer.embeddings`."""
 
 
-class ScriptedModelServer:
+class LoopbackServer(ThreadingHTTPServer):
+    """An HTTP server on the loopback that runs in a thread of its own, from when it is made until it is closed.
+
+    Args:
+        handler: What answers.
+        port: Where it listens; 0 chooses a free port.
+    """
+
+    daemon_threads = False  # closing waits for the requests in work
+    request_queue_size = 128
+
+    def __init__(self, handler: type[BaseHTTPRequestHandler], port: int = 0) -> None:
+        self.closing = threading.Event()
+        """Set once the server closes; what waits in it ends then."""
+        super().__init__(("127.0.0.1", port), handler)
+        self._serving = threading.Thread(
+            target=self.serve_forever, kwargs={"poll_interval": 0.01}, name=type(self).__name__, daemon=True
+        )
+        self._serving.start()
+
+    @property
+    def url(self) -> str:
+        """Where it listens."""
+        return f"http://127.0.0.1:{self.server_port}"
+
+    def close(self) -> None:
+        """Stop listening and wait for the requests in work. Closing twice is fine."""
+        if not self.closing.is_set():
+            self.closing.set()
+            self.shutdown()
+            self.server_close()
+            self._serving.join()
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def handle_error(self, request: object, client_address: object) -> None:
+        """A client that hangs up early is no error of the test that it does so in."""
+
+
+class ScriptedModelServer(LoopbackServer):
     """A server on the loopback that speaks the OpenAI protocols and answers by a script.
 
     It knows ``POST /v1/chat/completions`` and ``POST /v1/responses`` (plain and streamed, with tool calls and usage),
@@ -95,18 +134,12 @@ class ScriptedModelServer:
         self._script = answers if callable(answers) else None
         self._answers = [] if callable(answers) else list(answers)
         self._lock = threading.Lock()
-        self.closing = threading.Event()
-        """Set once the server closes; delays end then."""
-        self._server = _Server(("127.0.0.1", 0), _Handler, self)
-        self._thread = threading.Thread(
-            target=self._server.serve_forever, kwargs={"poll_interval": 0.01}, name="scripted-model-server", daemon=True
-        )
-        self._thread.start()
+        super().__init__(_Handler)
 
     @property
     def base_url(self) -> str:
         """Where it listens, as clients want it: ``http://127.0.0.1:PORT/v1``."""
-        return f"http://127.0.0.1:{self._server.server_address[1]}/v1"
+        return f"{self.url}/v1"
 
     def next_answer(self, body: dict[str, Any]) -> Answer:
         """Note a request and take its answer from the script."""
@@ -117,37 +150,9 @@ class ScriptedModelServer:
                 return self._answers.pop(0) if self._answers else ScriptedError(400, "the script has no more answers")
         return self._script(body)
 
-    def close(self) -> None:
-        """Stop listening and wait for the requests in work. Closing twice is fine."""
-        if not self.closing.is_set():
-            self.closing.set()
-            self._server.shutdown()
-            self._server.server_close()
-            self._thread.join()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
-
-
-class _Server(ThreadingHTTPServer):
-    daemon_threads = False  # closing waits for the requests in work
-    request_queue_size = 128
-
-    def __init__(self, address: tuple[str, int], handler: type[_Handler], scripted: ScriptedModelServer) -> None:
-        self.scripted = scripted
-        super().__init__(address, handler)
-
-    def handle_error(self, request: object, client_address: object) -> None:
-        """A client that hangs up early is no error of the test that it does so in."""
-
 
 class _Handler(BaseHTTPRequestHandler):
-    server: _Server  # pyright: ignore[reportIncompatibleVariableOverride]
+    server: ScriptedModelServer  # pyright: ignore[reportIncompatibleVariableOverride]
     protocol_version = "HTTP/1.1"
     timeout = 30
 
@@ -173,7 +178,7 @@ class _Handler(BaseHTTPRequestHandler):
             return self._send_error(ScriptedError(400, "the body is no JSON object"))
         if path.endswith("/embeddings"):
             return self._embed(body)
-        answer = self._waited_for(self.server.scripted.next_answer(body))
+        answer = self._waited_for(self.server.next_answer(body))
         if isinstance(answer, ScriptedError):
             return self._send_error(answer)
         steered = answer if isinstance(answer, ScriptedStream) else ScriptedStream(answer)
@@ -187,23 +192,22 @@ class _Handler(BaseHTTPRequestHandler):
     def _waited_for(self, answer: Any) -> Any:
         """The answer, late where the script says so."""
         if isinstance(answer, ScriptedDelay):
-            self.server.scripted.closing.wait(answer.seconds)
+            self.server.closing.wait(answer.seconds)
             return answer.answer
         return answer
 
     def _embed(self, body: dict[str, Any]) -> None:
-        scripted = self.server.scripted
-        scripted.embedded.append(body)
-        scripted_answer = scripted.embeddings
+        self.server.embedded.append(body)
+        scripted_answer = self.server.embeddings
         answer = self._waited_for(scripted_answer(body) if callable(scripted_answer) else scripted_answer)
         if isinstance(answer, ScriptedError):
             return self._send_error(answer)
         if isinstance(answer, str) and answer:
             return self._send(200, answer.encode())
-        return self._send_json(200, answer or _embeddings(body, scripted.dimension))
+        return self._send_json(200, answer or _embeddings(body, self.server.dimension))
 
     def _respond(self, body: dict[str, Any], message: dict[str, Any], steered: ScriptedStream) -> None:
-        made = _response(body, message, len(self.server.scripted.requests))
+        made = _response(body, message, len(self.server.requests))
         if body.get("stream"):
             return self._send_events(
                 ({"event": event["type"], "data": event} for event in _response_events(made)), steered
@@ -237,7 +241,7 @@ class _Handler(BaseHTTPRequestHandler):
         self._send_chunk(b"")
 
     def _wait(self, event: threading.Event) -> None:
-        while not (event.wait(0.01) or self.server.scripted.closing.is_set()):
+        while not (event.wait(0.01) or self.server.closing.is_set()):
             pass
 
     def _send_chunk(self, data: bytes) -> None:

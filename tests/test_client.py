@@ -331,6 +331,33 @@ def test_an_unusable_setting_names_itself_and_its_variable(monkeypatch: pytest.M
         ReflexioClient()
 
 
+@pytest.mark.parametrize(
+    ("setting", "value"),
+    [("recall_timeout", "inf"), ("exit_timeout", "1e300"), ("learn_after", "inf"), ("learn_stride", "99")],
+)
+def test_a_number_that_no_setting_can_be_is_refused_by_its_name(
+    monkeypatch: pytest.MonkeyPatch, setting: str, value: str
+) -> None:
+    """Before anything waits for so long."""
+    monkeypatch.setenv(f"REFLEXIO_{setting.upper()}", value)
+    with pytest.raises(InvalidInputError, match=rf"{setting} \(or REFLEXIO_{setting.upper()}\)"):
+        ReflexioClient()
+
+
+def test_an_empty_folder_is_none(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """And not the folder that the process happens to be in."""
+    monkeypatch.setenv("REFLEXIO_SPOOL_DIR", "")
+    with ReflexioClient(f"sqlite:///{tmp_path / 'memory.db'}") as client:
+        assert client.settings.spool_dir is None
+
+
+def test_closing_may_be_given_all_the_time_there_is(tmp_path: Path) -> None:
+    """It takes as long as it needs."""
+    client = ReflexioClient(f"sqlite:///{tmp_path / 'memory.db'}")
+    client.publish_interaction("u", [{"role": "user", "content": "Hello"}], session_id="s")
+    assert client.flush(float("inf")).complete and client.close(float("inf")).complete
+
+
 @pytest.mark.parametrize("wrong", [{"extractor": 5}, {"redactors": 5}, {"redactors": [5]}])
 def test_an_unusable_part_is_refused(tmp_path: Path, wrong: dict[str, object]) -> None:
     """At construction, by its name."""

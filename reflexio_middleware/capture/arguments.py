@@ -247,7 +247,9 @@ def _chunk(item: Any) -> Any:
         return read_message(item).text
     if is_message(item):
         return item
-    text = field_of(item, "text") or (field_of(item, "content") if isinstance(item, Mapping) else None)
+    text = field_of(item, "text")
+    if not isinstance(text, str):
+        text = held_in(item).get("content")
     return text if isinstance(text, str) else item
 
 

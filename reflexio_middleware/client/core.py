@@ -295,7 +295,7 @@ class Core:
         """
         if self._closed:
             return FlushResult()
-        limit = self.settings.flush_timeout if timeout is None else timeout
+        limit = min(self.settings.flush_timeout if timeout is None else timeout, threading.TIMEOUT_MAX)
         deadline = time.monotonic() + limit
         settle_turns(self._delivery)
         if self._finished:

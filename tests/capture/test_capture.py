@@ -361,6 +361,24 @@ def test_streams_are_joined(sink: ListSink) -> None:
     assert sink.said == [[("user", "q"), ("assistant", "abc")]]
 
 
+@dataclass
+class Piece:
+    content: str
+    done: bool = False
+
+
+@pytest.mark.parametrize("form", [lambda text: {"content": text}, Piece, lambda text: SimpleNamespace(text=text)])
+def test_pieces_that_hold_a_text_are_joined(sink: ListSink, form: Callable[[str], Any]) -> None:
+    """Mappings and data objects alike."""
+
+    @capture
+    def agent(text: str) -> Iterator[Any]:
+        yield from map(form, ("a", "b", ""))
+
+    list(agent("q"))
+    assert sink.said == [[("user", "q"), ("assistant", "ab")]]
+
+
 def test_openai_chunks_are_joined(sink: ListSink) -> None:
     """Chat completion chunks give their delta text."""
 

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 
 import openai
 import pytest
@@ -13,18 +12,19 @@ from reflexio_middleware import ReflexioClient
 from reflexio_middleware.embedding.openai import OpenAIEmbedder
 from reflexio_middleware.learning.extractor import SessionView
 from reflexio_middleware.learning.llm import LLMExtractor
+from reflexio_middleware.testing import LoopbackServer
 from reflexio_store.errors import ExtractionError, InvalidInputError
 from tests.learning.gold import Case, session_of
 
 KEY = "sk-of-openai"
 
 
-class _Refusing(ThreadingHTTPServer):
+class _Refusing(LoopbackServer):
     """An endpoint of somebody else: it refuses all, and remembers the keys that it was sent."""
 
     def __init__(self) -> None:
-        super().__init__(("127.0.0.1", 0), _Handler)
         self.keys: list[str | None] = []
+        super().__init__(_Handler)
 
 
 class _Handler(BaseHTTPRequestHandler):
@@ -47,14 +47,12 @@ def other(monkeypatch: pytest.MonkeyPatch) -> Iterator[_Refusing]:
     """An endpoint that is not OpenAI's, where OpenAI's key lies in the environment."""
     monkeypatch.setenv("OPENAI_API_KEY", KEY)
     with _Refusing() as server:
-        threading.Thread(target=server.serve_forever, daemon=True).start()
         yield server
-        server.shutdown()
 
 
 def test_openais_key_goes_to_no_other_endpoint(other: _Refusing) -> None:
     """Neither to one that embeds, nor to one that learns."""
-    url = f"http://127.0.0.1:{other.server_port}/v1"
+    url = f"{other.url}/v1"
     embedder = OpenAIEmbedder("m", base_url=url)
     with pytest.raises(openai.BadRequestError):
         embedder.embed(["tea"])

@@ -10,11 +10,12 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from pathlib import Path
-from types import TracebackType
-from typing import Any, Self
+from typing import Any
 from urllib.parse import parse_qsl, urlsplit
+
+from reflexio_middleware.testing import LoopbackServer
 
 from .data import KEYS, Data
 from .faults import HAPPENED, Fault, Faults
@@ -35,7 +36,7 @@ _LIMITS = {"publish_interaction": 60, "finalize_session": 60, "add_user_profile"
            "get_all_profiles": 30, "clear_user_data": 10, "delete_all": 10}  # fmt: skip
 
 
-class ReflexioServer:
+class ReflexioServer(LoopbackServer):
     """A server that runs until it is closed.
 
     Args:
@@ -70,23 +71,13 @@ class ReflexioServer:
         """The header of a 429; the public server sends none."""
         self._counted: Counter[tuple[str, int]] = Counter()
         self._lock = threading.Lock()
-        self.closing = threading.Event()
-        self._http = _Listening(("127.0.0.1", port), _Handler)
-        self._http.server = self
-        self._thread = threading.Thread(
-            target=self._http.serve_forever, kwargs={"poll_interval": 0.01}, name="reflexio-test-server", daemon=True
-        )
-        self._thread.start()
-
-    @property
-    def url(self) -> str:
-        """Where it listens."""
-        return f"http://127.0.0.1:{self.port}"
+        self.sockets: set[socket.socket] = set()
+        super().__init__(_Handler, port)
 
     @property
     def port(self) -> int:
         """The port it listens on."""
-        return int(self._http.server_address[1])
+        return self.server_port
 
     def stored(self) -> list[str]:
         """The ids of the requests it has, in the order of their arrival."""
@@ -130,32 +121,8 @@ class ReflexioServer:
     def close(self) -> None:
         """Stop listening, let waiting calls go, and close the data. Closing twice is fine."""
         if not self.closing.is_set():
-            self.closing.set()
-            self._http.shutdown()
-            self._http.server_close()
-            self._thread.join()
+            super().close()
             self.data.close()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
-
-
-class _Listening(ThreadingHTTPServer):
-    daemon_threads = False  # closing waits for the calls in work
-    request_queue_size = 128
-    server: ReflexioServer
-
-    def __init__(self, address: tuple[str, int], handler: type[_Handler]) -> None:
-        self.sockets: set[socket.socket] = set()
-        super().__init__(address, handler)
-
-    def handle_error(self, request: object, client_address: object) -> None:
-        """A caller that hangs up is no error of this test."""
 
     def server_close(self) -> None:
         for open_socket in list(self.sockets):  # idle connections must not hold up the end
@@ -167,7 +134,7 @@ class _Listening(ThreadingHTTPServer):
 
 
 class _Handler(BaseHTTPRequestHandler):
-    server: _Listening  # pyright: ignore[reportIncompatibleVariableOverride]
+    server: ReflexioServer  # pyright: ignore[reportIncompatibleVariableOverride]
     protocol_version = "HTTP/1.1"
     disable_nagle_algorithm = True
 
@@ -195,7 +162,7 @@ class _Handler(BaseHTTPRequestHandler):
         self._serve("DELETE")
 
     def _serve(self, method: str) -> None:
-        server = self.server.server
+        server = self.server
         raw = self.rfile.read(int(self.headers.get("content-length") or 0))
         parts = urlsplit(self.path)
         server.calls.append((time.monotonic(), parts.path))
@@ -255,7 +222,7 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _wait_for_the_caller_to_leave(self) -> None:
         self.connection.settimeout(0.05)
-        while not self.server.server.closing.is_set():
+        while not self.server.closing.is_set():
             try:
                 if not self.connection.recv(1):
                     return
