@@ -135,6 +135,7 @@ def test_a_topical_order_is_no_standing_one(learn: Learn) -> None:
         ("I've been a nurse for 20 years.", "Is a nurse."),
         ("i cant have nuts", "Cannot have nuts."),
         ("Diet: I'm vegan.\nNote: this is important to me.", "Is vegan."),
+        ("Problem: I cannot log in.\nExpected: I can.\n\nI use Firefox.", "Uses Firefox."),
     ],
 )
 def test_what_is_said_is_put_into_words_that_can_be_shown(learn: Learn, said: str, content: str) -> None:
