@@ -331,13 +331,24 @@ def test_a_repaired_tool_call_becomes_a_rule(
         [({"token": "hunter2"}, "Error: denied", ""), ({"token": "hunter3"}, "fine", "")],
         [({"a": "x"}, "fine", "success"), ({"a": "y"}, "fine", "success")],
         [({"a": "x"}, "Error: no", "error"), ({"a": "y"}, "Error: no", "error")],
+        [({"a": "x"}, "Error: request timed out", "error"), ({"a": "y"}, "fine", "success")],
+        [({"a": "x"}, {"error": "429 Too Many Requests"}, ""), ({"a": "y"}, "fine", "")],
+        [({"a": "x"}, "ConnectionError: connection refused", ""), ({"a": "y"}, "fine", "")],
     ],
 )
 def test_what_is_no_repair_of_a_tool_call_teaches_nothing(
     statements: StatementsExtractor, tool_session: Callable[..., SessionView], calls: list[tuple[object, object, str]]
 ) -> None:
-    """A plain retry, another identifier, a secret, two successes, two failures."""
+    """A plain retry, another identifier, a secret, two successes, two failures, trouble of the moment."""
     assert statements.extract(tool_session("Do it.", *calls)) == []
+
+
+def test_an_argument_about_time_may_be_wrong(
+    statements: StatementsExtractor, tool_session: Callable[..., SessionView]
+) -> None:
+    """That is no trouble of the moment."""
+    calls = (({"timeout": "soon"}, "Error: timeout must be a number", ""), ({"timeout": "60"}, "fine", ""))
+    assert len(statements.extract(tool_session("Do it.", *calls))) == 1
 
 
 def test_the_same_session_teaches_the_same_twice() -> None:
