@@ -203,21 +203,22 @@ class BackgroundEmbedding:
         pause = _BACKOFF_SECONDS[min(self._failures, 4) - 1] if self._failures else _POLL_SECONDS
         return max(pause, self._rest_until - time.monotonic())
 
-    def _lacking(self) -> dict[int, str]:
+    def _lacking(self, most: int = _TOGETHER) -> dict[int, str]:
         store = self._open_store()
         if not isinstance(store, Embeddable):
             return {}
-        texts = store.unembedded(self._embedder.name, messages=self._messages, limit=_TOGETHER)
+        texts = store.unembedded(self._embedder.name, messages=self._messages, limit=most)
         return {item.number: item.text for item in texts}
 
     def _embed_some(self) -> int:
-        """Embed a few of the texts that have no vector; how many got theirs."""
+        """Embed a few of the texts that have no vector, and fewer after each failure: an endpoint that does one thing
+        after another may not manage many within its time limit. How many got theirs."""
         store = self._open_store()
         if not isinstance(store, Embeddable):
             return 0
         if self._messages:
             store.index_interactions(limit=200)
-        lacking = self._lacking()
+        lacking = self._lacking(max(1, _TOGETHER >> self._failures))
         if not lacking:
             return 0
         name, numbers = self._embedder.name, list(lacking)

@@ -14,6 +14,13 @@ from .grammar import Grammar
 from .turns import Message
 
 _ERROR: Final = re.compile(r"\s*(?:\w*(?:error|exception|traceback)\b|failed:|failure:)", re.IGNORECASE)
+_PASSING: Final = re.compile(
+    r"timed[ -]?out|time-?out(?! (?:must|should|has to|is not|is no|cannot))|rate.?limit|too many requests"
+    r"|\b(?:429|50[234])\b|unavailable|overloaded|busy|connection (?:refused|reset|error|aborted)"
+    r"|network (?:error|failure|is)|try again",
+    re.IGNORECASE,
+)
+"""Trouble of the moment: no argument was wrong."""
 _IDENTIFIER: Final = re.compile(r"(?:^|_)(?:id|ids|uuid|key|token|secret|password|email|phone|name|user|number)$|Id$")
 _CODE: Final = re.compile(r"\b(?=[\w-]*\d)(?=[\w-]*[A-Za-z_])[\w-]{6,}\b|\b\d{5,}\b|[\w.+-]+@[\w.-]+")
 _MAX_VALUE: Final = 80
@@ -81,7 +88,8 @@ def _decoded(value: Any) -> Any:
 
 def _content(before: ToolUsed, after: ToolUsed, grammar: Grammar) -> str:
     old, new = _decoded(before.tool_data.get("input")), _decoded(after.tool_data.get("input"))
-    if old == new or new in (None, "", {}):
+    failure = _failure(before)
+    if old == new or new in (None, "", {}) or _PASSING.search(failure):
         return ""
     if isinstance(old, Mapping) and isinstance(new, Mapping):
         changes = list(_changes(old, new, grammar))
@@ -89,7 +97,7 @@ def _content(before: ToolUsed, after: ToolUsed, grammar: Grammar) -> str:
         changes = [f"“{_short(new)}” (not “{_short(old)}”)"] if _showable("", old, grammar, new) else []
     if not changes:
         return ""
-    return f"When calling `{before.tool_name}`, use {', '.join(changes[:4])}: {_failure(before)}."
+    return f"When calling `{before.tool_name}`, use {', '.join(changes[:4])}: {failure}."
 
 
 def _changes(old: Mapping[str, Any], new: Mapping[str, Any], grammar: Grammar) -> Iterator[str]:

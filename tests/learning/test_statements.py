@@ -123,14 +123,19 @@ def test_a_topical_order_is_no_standing_one(learn: Learn) -> None:
         ("You should have asked for my budget.", "Ask for the user's budget."),
         ("You should have booked the direct train.", "Book the direct train."),
         ("Quit using emojis.", "Do not use emojis."),
+        ("make it a list, not a table", "Make it a list, not a table."),
         ("Please refrain from using emojis.", "Do not use emojis."),
         ("All your answers should be in Spanish.", "Answer in Spanish."),
         ("You should never catch bare Exception.", "Never catch bare Exception."),
         ("I moved to Spain in 2020.", "Lives in Spain."),
+        ("I live in Leeds if that helps with the courier.", "Lives in Leeds."),
+        ("I'm allergic to penicillin and your pharmacist gave me amoxicillin!", "Is allergic to penicillin."),
+        ("I never use the mobile app so please don't send me notes.", "Never uses the mobile app."),
         ("im a dev, use vscode", "Is a dev."),
         ("I've been a nurse for 20 years.", "Is a nurse."),
         ("i cant have nuts", "Cannot have nuts."),
         ("Diet: I'm vegan.\nNote: this is important to me.", "Is vegan."),
+        ("Problem: I cannot log in.\nExpected: I can.\n\nI use Firefox.", "Uses Firefox."),
     ],
 )
 def test_what_is_said_is_put_into_words_that_can_be_shown(learn: Learn, said: str, content: str) -> None:
@@ -155,7 +160,17 @@ def test_what_is_said_is_put_into_words_that_can_be_shown(learn: Learn, said: st
         "Don't use pandas here, polars please.",
         "You shouldn't have cancelled it.",
         "I can't eat, I'm too sick.",
+        "Stop wasting my time.",
+        "stop pretending you understand",
+        "When my brother arrives, tell him to wait.",
+        "No, I need the blue jacket instead of the red one.",
+        "I meant every word.",
         "We moved to Kubernetes last year.",
+        "I live in denial.",
+        "I live in VS Code.",
+        "I live in terror of spiders.",
+        "I'm vegetarian most days.",
+        "I go by bus.",
         "I moved to Python 3.12.",
         "I just moved to marketing.",
         "I relocated to our Chicago office.",
@@ -316,13 +331,24 @@ def test_a_repaired_tool_call_becomes_a_rule(
         [({"token": "hunter2"}, "Error: denied", ""), ({"token": "hunter3"}, "fine", "")],
         [({"a": "x"}, "fine", "success"), ({"a": "y"}, "fine", "success")],
         [({"a": "x"}, "Error: no", "error"), ({"a": "y"}, "Error: no", "error")],
+        [({"a": "x"}, "Error: request timed out", "error"), ({"a": "y"}, "fine", "success")],
+        [({"a": "x"}, {"error": "429 Too Many Requests"}, ""), ({"a": "y"}, "fine", "")],
+        [({"a": "x"}, "ConnectionError: connection refused", ""), ({"a": "y"}, "fine", "")],
     ],
 )
 def test_what_is_no_repair_of_a_tool_call_teaches_nothing(
     statements: StatementsExtractor, tool_session: Callable[..., SessionView], calls: list[tuple[object, object, str]]
 ) -> None:
-    """A plain retry, another identifier, a secret, two successes, two failures."""
+    """A plain retry, another identifier, a secret, two successes, two failures, trouble of the moment."""
     assert statements.extract(tool_session("Do it.", *calls)) == []
+
+
+def test_an_argument_about_time_may_be_wrong(
+    statements: StatementsExtractor, tool_session: Callable[..., SessionView]
+) -> None:
+    """That is no trouble of the moment."""
+    calls = (({"timeout": "soon"}, "Error: timeout must be a number", ""), ({"timeout": "60"}, "fine", ""))
+    assert len(statements.extract(tool_session("Do it.", *calls))) == 1
 
 
 def test_the_same_session_teaches_the_same_twice() -> None:

@@ -15,6 +15,7 @@ from reflexio_middleware import ReflexioClient
 from reflexio_middleware.embedding.wordpiece import WordPiece
 from reflexio_middleware.guard import raise_internal_errors
 from reflexio_middleware.recall.relevance import COSINE, says_same, says_something, words_in
+from reflexio_store.contract import Embeddable
 from reflexio_store.errors import InvalidInputError, MissingExtraError
 
 TOPICS = {"tea": 0, "beverage": 0, "horse": 1, "stallion": 1}
@@ -140,6 +141,32 @@ def test_texts_are_embedded_when_the_model_is_back(topics: Topics) -> None:
                 break
             end.wait(0.05)
         assert [item.content for item in client.recall("which stallion", user_id="ann").learnings] == ["rides a horse"]
+
+
+class Slow(Topics):
+    """An embedder that manages 16 texts within its time limit, and is busy for a while with more."""
+
+    busy = False
+
+    def embed(self, texts: Sequence[str], kind: str = "document") -> list[list[float]]:
+        if self.busy or len(texts) > 16:
+            self.busy = not self.busy
+            raise TimeoutError("this takes too long")
+        return super().embed(texts, kind)
+
+
+def test_an_embedder_that_cannot_manage_many_texts_is_given_fewer() -> None:
+    """Else it would be given the same ones for ever."""
+    with raise_internal_errors(enabled=False), ReflexioClient("sqlite://", learning="off", embedder=Slow()) as client:
+        client.add_user_profile([{"user_id": "ann", "content": f"likes tea of kind {number}"} for number in range(20)])
+        store, end = client.store, threading.Event()
+        assert isinstance(store, Embeddable)
+        for _ in range(200):
+            client.flush()
+            if not store.unembedded("topics", messages=False, limit=1):
+                break
+            end.wait(0.05)
+        assert not store.unembedded("topics", messages=False, limit=1)
 
 
 def test_without_an_embedder_full_text_answers(client: ReflexioClient) -> None:
