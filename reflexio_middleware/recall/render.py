@@ -6,6 +6,7 @@ learning can close the block. The block is data about the user, not authority ov
 
 from __future__ import annotations
 
+import re
 import unicodedata
 from collections import Counter
 from collections.abc import Callable, Sequence
@@ -26,6 +27,8 @@ _HEADINGS: Final = (
 _TURNS: Final = "Said recently, not yet learned from:"
 _LINE: Final = 600
 _JOINERS: Final = "\u200c\u200d"
+_SELECTORS: Final = re.compile("[\U000e0100-\U000e01ef]")
+"""They choose among forms of one letter; 240 of them are a code in which whole sentences hide behind one sign."""
 
 TokenCounter = Callable[[str], int]
 
@@ -66,6 +69,7 @@ def one_line(text: str) -> str:
     text = " ".join(text.split())
     if not text.isprintable():
         text = " ".join("".join(map(_visible, text)).split())
+    text = text if text.isascii() else _SELECTORS.sub("", text)
     text = text if len(text) <= _LINE else text[: _LINE - 1] + "…"
     return text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
 

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 from langchain.agents import create_agent
+from langchain.agents.middleware import SummarizationMiddleware
 from langchain_core.caches import InMemoryCache
 from langchain_core.language_models import BaseChatModel
 from langchain_core.messages import AIMessage, AIMessageChunk, HumanMessage, SystemMessage
@@ -206,6 +207,20 @@ def test_a_captured_turn_holds_the_words_without_the_block(learned: Memory, conf
     assert learned.turns() == [[("user", QUESTION), ("assistant", "", [used]), ("assistant", "metric")]]
     [item] = learned.requests()
     assert [found.kind for said in item.interactions for found in said.retrieved_learnings] == ["profile"]
+
+
+def test_a_summary_recalls_nothing(learned: Memory, config: Config) -> None:
+    """What was recalled for it would stand in it, in the state, and on the record of what the answer was shown."""
+    learned.learn("Wants a summary with the key context and the primary objective of the conversation")
+    writer, answerer = ScriptedModel(answers=["SUMMARY"]), ScriptedModel(answers=["metric [p1]"])
+    summary = SummarizationMiddleware(
+        with_memory(writer, learned.client), trigger=("messages", 3), keep=("messages", 1)
+    )
+    agent = create_agent(with_memory(answerer, learned.client), middleware=[summary])
+    agent.invoke({"messages": ["Hello", AIMessage("Hi"), HumanMessage("And now"), AIMessage("Yes"), QUESTION]}, config)
+    assert [_blocks(messages) for messages in (*writer.seen, *answerer.seen)] == [0, 1]
+    [item] = learned.requests()
+    assert [len(said.citations) for said in item.interactions] == [0, 1]
 
 
 def test_the_system_message_can_hold_the_block(learned: Memory) -> None:

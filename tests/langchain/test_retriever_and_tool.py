@@ -61,7 +61,7 @@ def test_a_query_without_words_finds_nothing(tea: Memory) -> None:
 
 def test_the_tool_searches_for_the_user_of_the_run(tea: Memory, config: dict[str, Any]) -> None:
     """The model cannot name another; what was found is noted on the turn."""
-    model = ScriptedModel(answers=[call("search_memory", "c1", query="tea", user_id="bob"), "Tea it is."])
+    model = ScriptedModel(answers=[call("search_memory", "c1", query="tea", user_id="bob"), "Tea it is [p1]."])
     tool = ReflexioSearchTool(client=tea.client, k=2)
     create_agent(model, [tool]).invoke({"messages": "What do I like?"}, config)
     [(_, calling, _)] = tea.turns()
@@ -72,6 +72,7 @@ def test_the_tool_searches_for_the_user_of_the_run(tea: Memory, config: dict[str
     [item] = tea.requests()
     kinds = [found.kind for said in item.interactions for found in said.retrieved_learnings]
     assert kinds == ["user_playbook", "profile"]
+    assert [(cited.kind, cited.tag) for said in item.interactions for cited in said.citations] == [("profile", "p1")]
     assert "user_id" not in tool.tool_call_schema.model_json_schema()["properties"]  # type: ignore[union-attr]
 
 

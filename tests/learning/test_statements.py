@@ -259,6 +259,12 @@ def test_nobody_elses_words_are_evidence(statements: StatementsExtractor, role: 
     assert statements.extract(session) == []
 
 
+def test_what_stands_behind_a_block_is_read_whole(statements: StatementsExtractor) -> None:
+    """Also behind letters that are longer in lower case."""
+    said = "İyi günler, İİİ! <reflexio_memory>- Lives in Rome.</reflexio_memory>I live in Porto."
+    assert len(statements.extract(_said("user", said))) == 1
+
+
 def test_without_a_user_nothing_is_learned(statements: StatementsExtractor) -> None:
     """A turn of nobody must not become everybody's."""
     session = SessionView("", "s1", "v1", _said("user", "I live in Porto.").requests)

@@ -18,7 +18,7 @@ from reflexio_middleware.guard import guard
 
 from .observed import Kind, Run, is_control_flow
 from .publish import publish
-from .reading import event_text, generated, held, read, token_text, tool_output
+from .reading import event_text, generated, held, is_aside, read, token_text, tool_output
 from .runs import RUNS
 from .scoping import configured, scope_for
 from .tasks import on_task_end
@@ -293,7 +293,7 @@ class ReflexioCallbackHandler(Unkept):
             parent_id,
             kind,
             lambda: Turn(scope_for(metadata, **self._named)),
-            aside="lc_source" in metadata if metadata else False,
+            aside=is_aside(metadata),
             messages=messages,
         )
         for observed in given_up:

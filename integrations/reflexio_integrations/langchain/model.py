@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, TypeVar, cast
 from langchain_core.language_models import BaseChatModel
 from pydantic import PrivateAttr
 
+from .reading import is_aside
 from .recalling import Placement, Recalling, question_in, with_block
 from .stack import runs_asking
 
@@ -41,7 +42,8 @@ def with_memory(
 
     The block is put in after callbacks were told of the call: they, and what is captured, show the prompt without.
     It stands in a prompt once, also where the agent has a :class:`ReflexioMiddleware`. Within one captured turn the
-    same question is recalled once. Given a model that has memory already, the new settings replace the old.
+    same question is recalled once; a summary that a middleware asks for recalls nothing. Given a model that has memory
+    already, the new settings replace the old.
 
     The copy can be pickled; the client is not taken along (the scope's or the default one is used then). With a cache
     of LangChain, answers are cached per user and agent version.
@@ -137,14 +139,18 @@ def _run_of(args: Sequence[Any], kwargs: Mapping[str, Any]) -> Any:
     return given or next(runs_asking(), None)
 
 
+def _question(messages: Sequence[Any], run: Any) -> str:
+    return "" if is_aside(getattr(run, "metadata", None)) else question_in(messages)
+
+
 def _with_recall(self: BaseChatModel, messages: Sequence[Any], run: Any) -> list[Any]:
     how: Recalling = getattr(self, _SLOT)
-    return with_block(messages, how.block(question_in(messages), run), how.placement)
+    return with_block(messages, how.block(_question(messages, run), run), how.placement)
 
 
 async def _awith_recall(self: BaseChatModel, messages: Sequence[Any], run: Any) -> list[Any]:
     how: Recalling = getattr(self, _SLOT)
-    return with_block(messages, await how.ablock(question_in(messages), run), how.placement)
+    return with_block(messages, await how.ablock(_question(messages, run), run), how.placement)
 
 
 def _call(own: Callable[..., Any]) -> Callable[..., Any]:

@@ -72,6 +72,11 @@ def is_summary(value: Any) -> bool:
     return "lc_source" in (getattr(value, "additional_kwargs", None) or ())
 
 
+def is_aside(metadata: Mapping[str, Any] | None) -> bool:
+    """Whether a middleware makes a run with these metadata for its own ends, such as a summary."""
+    return "lc_source" in (metadata or ())
+
+
 def resume_of(inputs: Any) -> Any:
     """The value with which a graph is resumed (a LangGraph ``Command``), or None."""
     return getattr(inputs, "resume", None) if type(inputs).__name__ == "Command" else None

@@ -6,7 +6,7 @@ from itertools import chain, zip_longest
 from typing import TYPE_CHECKING, Any
 
 from reflexio_middleware.guard import guard
-from reflexio_middleware.recall.render import id_of, kind_of
+from reflexio_middleware.recall.render import id_of, kind_of, tags_of
 from reflexio_store.models import Learning
 
 from .recalling import Recalling, Where
@@ -24,12 +24,13 @@ def find(
     user_id: str | None = None,
     agent_version: str | None = None,
     run: Any = None,
+    tagged: bool = False,
 ) -> list[Learning]:
     """The learnings that match ``query``: the best of each kind in turn, so that no kind hides another.
 
     ``user_id`` and ``agent_version`` None: those of the ``run`` (a run manager), its turn or the scope. What is found
     is noted on the turn. As in a recall, nothing is found for a user of a holdout, and nothing personal for one who
-    opted out.
+    opted out. ``tagged`` says that they are shown with the tags of a block.
     """
     with guard("searching the memory"):
         if not query.strip() or k < 1:
@@ -40,7 +41,9 @@ def find(
         held_out = experiment is not None and experiment[1] == "holdout"
         found = [] if held_out else _found(memory, query, where, k)
         if where.turn is not None:
-            noted = [{"kind": kind_of(item), "learning_id": id_of(item)} for item in found]
+            tags = tags_of(found) if tagged else [None] * len(found)
+            named = zip(found, tags, strict=True)
+            noted = [{"kind": kind_of(item), "learning_id": id_of(item), "tag": tag} for item, tag in named]
             where.turn.retrieved(noted, experiment=experiment)
         return found
     return []

@@ -53,6 +53,7 @@ class ReflexioSearchTool(BaseTool):
             user_id=self.user_id,
             agent_version=self.agent_version,
             run=run_manager,
+            tagged=True,
         )
         return render(found) or _NOTHING
 
