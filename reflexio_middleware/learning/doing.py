@@ -109,12 +109,14 @@ class Doer:
                     store.extend_job(job, lease_seconds=self._lease)
 
         keeper = threading.Thread(target=renew, name="reflexio-keeping", daemon=True)
-        keeper.start()
+        with suppress(RuntimeError):  # the interpreter is ending (3.12): what is left of the lease is longer than that
+            keeper.start()
         try:
             yield
         finally:
             done.set()
-            keeper.join()
+            if keeper.ident is not None:
+                keeper.join()
 
     def _failed(self, store: Store, job: Job, error: Exception, *, permanent: bool) -> None:
         count("learning_failures")
