@@ -1,4 +1,4 @@
-"""Types of columns that differ between databases, for the declared tables and for the migrations."""
+"""Types of columns that differ between databases: JSON of the declared tables, and both for the migrations."""
 
 from __future__ import annotations
 
@@ -46,8 +46,7 @@ def listed(column: sa.Column[Any], name: str) -> sa.ColumnElement[bool]:
 
     The statement is the same however many there are, so that it is compiled, and prepared by the server, only once.
     """
-    item = sa.String() if isinstance(column.type, sa.String) else column.type
-    return _Listed(column, sa.bindparam(name, type_=_List(item)))
+    return _Listed(column, sa.bindparam(name, type_=_List(column.type)))
 
 
 @compiles(_Listed, "sqlite")

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from typing import Any, cast
 
-from sqlalchemy import JSON, BigInteger, ForeignKeyConstraint, Index, MetaData, String, Table, text
+from sqlalchemy import JSON, BigInteger, ForeignKeyConstraint, Index, MetaData, Table, text
 from sqlalchemy.orm import registry
 from sqlmodel import Field, SQLModel
 
@@ -438,9 +438,7 @@ METADATA = _REGISTRY.metadata
 def _table(row: type[Row]) -> Table:
     table = cast(Table, row.__table__)  # type: ignore[attr-defined]
     for column in table.columns:
-        if isinstance(column.type, String):
-            column.type = column_types.TEXT
-        elif isinstance(column.type, JSON):
+        if isinstance(column.type, JSON):
             column.type = column_types.JSON
     return table
 

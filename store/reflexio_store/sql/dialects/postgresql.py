@@ -211,7 +211,7 @@ def _insertion(table: Table, changes: str = "") -> str:
     """
     names = ", ".join(column.name for column in table.columns)
     kinds = [(column, column.type.compile(_SPELLING)) for column in table.columns]
-    arrays = ", ".join(f"%s::{_given_as(column, kind)}[]" for column, kind in kinds)
+    arrays = ", ".join(f"%s::{'text' if _is_json(column) else kind}[]" for column, kind in kinds)
     values = ", ".join(f"{column.name}::{kind}" if _is_json(column) else column.name for column, kind in kinds)
     return (
         f"INSERT INTO {table.name} ({names}) SELECT {values} FROM unnest({arrays}) AS given ({names}) "  # noqa: S608
@@ -226,10 +226,6 @@ def _by_column(rows: Sequence[Row]) -> tuple[list[Any], ...]:
 @cache
 def _copying(table: Table) -> bytes:
     return f"COPY {table.name} ({', '.join(column.name for column in table.columns)}) FROM STDIN".encode()
-
-
-def _given_as(column: Column[Any], kind: str) -> str:
-    return "text" if _is_json(column) or isinstance(column.type, String) else kind
 
 
 def _is_json(column: Column[Any]) -> bool:
