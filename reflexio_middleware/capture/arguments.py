@@ -190,7 +190,10 @@ class Answer:
 
     def joined(self, returned: Any) -> Any:
         """What the call gave, as one value. The return value of a generator counts only if nothing was streamed."""
-        return _join(self._gathered()) if self._streamed else returned
+        if not self._streamed:
+            return returned
+        every = self._gathered()
+        return every[-1] if isinstance(self._chosen, str) else _join(every)
 
     def chosen(self, value: Any) -> Any:
         """The part of the :meth:`joined` value that was asked for; all of it where a function that asks fails."""
@@ -254,10 +257,15 @@ def _chunk(item: Any) -> Any:
 
 
 def _join(items: list[Any]) -> Any:
+    """Texts are joined, messages kept; other data counts if the last item holds an answer, or there is no text."""
     kept = [item for item in items if not isinstance(item, str) or item]
-    if all(isinstance(item, str) for item in kept):
-        return "".join(kept)
-    return kept if all(isinstance(item, str) or is_message(item) for item in kept) else kept[-1]
+    texts = [item for item in kept if isinstance(item, str)]
+    if len(texts) < len(kept):
+        if all(isinstance(item, str) or is_message(item) for item in kept):
+            return kept
+        if not texts or is_message(kept[-1]) or _unwrap(kept[-1]) is not kept[-1]:
+            return kept[-1]
+    return "".join(texts)
 
 
 def read_answer(value: Any, given: Given) -> list[Message]:

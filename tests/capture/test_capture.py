@@ -379,6 +379,31 @@ def test_pieces_that_hold_a_text_are_joined(sink: ListSink, form: Callable[[str]
     assert sink.said == [[("user", "q"), ("assistant", "ab")]]
 
 
+@pytest.mark.parametrize(
+    ("items", "answer"),
+    [
+        (["Hel", "lo", {"usage": 3}], "Hello"),
+        ([{"stage": "search"}, "Hel", {"stage": "write"}, "lo"], "Hello"),
+        (["Searching ...", {"answer": "Hello", "usage": 3}], "Hello"),
+        ([{"stage": "search"}, {"stage": "end"}], '{"stage":"end"}'),
+    ],
+)
+def test_texts_of_a_stream_are_not_lost_to_other_data(sink: ListSink, items: list[Any], answer: str) -> None:
+    """They are the answer, unless the last item holds one."""
+
+    @capture
+    def agent(text: str) -> Iterator[Any]:
+        yield from items
+
+    @capture(output="usage")
+    def named(text: str) -> Iterator[Any]:
+        yield from ("Hello", {"usage": "three"})
+
+    list(agent("q"))
+    list(named("q"))
+    assert sink.said == [[("user", "q"), ("assistant", answer)], [("user", "q"), ("assistant", "three")]]
+
+
 def test_openai_chunks_are_joined(sink: ListSink) -> None:
     """Chat completion chunks give their delta text."""
 
