@@ -301,14 +301,21 @@ def test_a_bare_model_knows_the_user_of_its_run(
 
 
 @pytest.mark.parametrize("outer", ["captured", "handled"])
-def test_runs_for_several_users_in_one_turn_have_each_their_own(learned: Memory, outer: str) -> None:
+@pytest.mark.parametrize("named", ["metadata", "session"])
+def test_runs_for_several_users_in_one_turn_have_each_their_own(learned: Memory, outer: str, named: str) -> None:
     """A job that answers for many is a turn of no user; the first that a run in it names is not the next one's."""
     learned.learn("Wants the weather report in imperial units", user_id="bob")
+    shown: list[str] = []
     model = with_memory(ScriptedModel(answers=["ok"]), learned.client)
 
     def job(_: str) -> str:
         for user in ("ann", "bob"):
-            model.invoke(QUESTION, {"metadata": {"user_id": user}})
+            if named == "session":
+                with reflexio.session("s", user_id=user):
+                    model.invoke(QUESTION)
+                    shown.append(learned.client.recall(QUESTION).text)
+            else:
+                model.invoke(QUESTION, {"metadata": {"user_id": user}})
         return "done"
 
     if outer == "captured":
@@ -317,6 +324,7 @@ def test_runs_for_several_users_in_one_turn_have_each_their_own(learned: Memory,
         RunnableLambda(job).invoke("Answer all", {"callbacks": [ReflexioCallbackHandler(client=learned.client)]})
     assert ["metric" in str(messages) for messages in model.seen] == [True, False]
     assert ["imperial" in str(messages) for messages in model.seen] == [False, True]
+    assert not shown or ["imperial" in text for text in shown] == [False, True]
 
 
 def test_only_chat_models_are_taken() -> None:

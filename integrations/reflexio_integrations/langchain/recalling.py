@@ -69,7 +69,7 @@ class Recalling:
         def named(name: str) -> str | None:
             known = context.get(name) if isinstance(context, Mapping) else getattr(context, name, None)
             found = getattr(self, name) or known or begun.get(name) or configured(name, metadata)
-            found = found or getattr(turn and turn.scope, name, "") or getattr(current_session(), name, "")
+            found = found or getattr(current_session(), name, "") or getattr(turn and turn.scope, name, "")
             return str(found) if found else None
 
         sessions = (configured(name, metadata) for name in SESSION_KEYS)
