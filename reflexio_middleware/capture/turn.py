@@ -123,17 +123,20 @@ class Turn:
     Attributes:
         request_id: The id under which the turn will be stored (UUIDv7, made when the turn begins).
         scope: Whom and what it belongs to, fixed when the turn began.
+        begun_for: The user who was known when it began; ``""`` for none. Another may be named under way.
         status: How it stands; ``"completed"`` unless something else was said.
     """
 
     __slots__ = (
         "__weakref__", "_answer", "_calls", "_experiment", "_interactions", "_question", "_retrieved", "_sink",
-        "_started_ns", "_tools", "error", "finished", "options", "reference", "request_id", "scope", "status",
+        "_started_ns", "_tools", "begun_for", "error", "finished", "options", "reference", "request_id", "scope",
+        "status",
     )  # fmt: skip
 
     def __init__(self, scope: Scope | None = None, sink: Sink | None = None) -> None:
         self.request_id = uuid7()
         self.scope = scope or _scope.current_session() or _scope.derive(None)
+        self.begun_for = self.scope.user_id
         self.status: TurnStatus = "completed"
         self.error = ""
         self.finished = False

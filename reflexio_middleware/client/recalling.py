@@ -258,7 +258,8 @@ class RecallApi(Core):
         experiment that runs, if any."""
         turn, settings = current_turn(), self.settings
         scope = turn.scope if turn is not None else current_session()
-        user = cleaned(user_id) or (scope.user_id if scope else "")
+        inside = current_session() if turn is not None and not turn.begun_for else None
+        user = cleaned(user_id) or (inside.user_id if inside else "") or (scope.user_id if scope else "")
         if not user:
             count("recalls_without_user")
             warn("recall-no-user", "reflexio: a recall without user_id finds nothing personal. Name the user: "

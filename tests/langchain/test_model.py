@@ -16,6 +16,7 @@ from langchain_core.messages import AIMessage, AIMessageChunk, HumanMessage, Sys
 from langchain_core.output_parsers import StrOutputParser
 from langchain_core.outputs import ChatGenerationChunk
 from langchain_core.prompts import ChatPromptTemplate
+from langchain_core.runnables import RunnableLambda
 from langchain_core.tools import tool
 from pydantic import BaseModel
 
@@ -297,6 +298,33 @@ def test_a_bare_model_knows_the_user_of_its_run(
     if way == "handler":
         [item] = learned.requests()
         assert [found.kind for said in item.interactions for found in said.retrieved_learnings] == ["profile"]
+
+
+@pytest.mark.parametrize("outer", ["captured", "handled"])
+@pytest.mark.parametrize("named", ["metadata", "session"])
+def test_runs_for_several_users_in_one_turn_have_each_their_own(learned: Memory, outer: str, named: str) -> None:
+    """A job that answers for many is a turn of no user; the first that a run in it names is not the next one's."""
+    learned.learn("Wants the weather report in imperial units", user_id="bob")
+    shown: list[str] = []
+    model = with_memory(ScriptedModel(answers=["ok"]), learned.client)
+
+    def job(_: str) -> str:
+        for user in ("ann", "bob"):
+            if named == "session":
+                with reflexio.session("s", user_id=user):
+                    model.invoke(QUESTION)
+                    shown.append(learned.client.recall(QUESTION).text)
+            else:
+                model.invoke(QUESTION, {"metadata": {"user_id": user}})
+        return "done"
+
+    if outer == "captured":
+        reflexio.capture(client=learned.client)(job)("Answer all")
+    else:
+        RunnableLambda(job).invoke("Answer all", {"callbacks": [ReflexioCallbackHandler(client=learned.client)]})
+    assert ["metric" in str(messages) for messages in model.seen] == [True, False]
+    assert ["imperial" in str(messages) for messages in model.seen] == [False, True]
+    assert not shown or ["imperial" in text for text in shown] == [False, True]
 
 
 def test_only_chat_models_are_taken() -> None:

@@ -127,6 +127,20 @@ def test_inside_a_captured_turn_the_turn_notes_what_was_recalled(tea: Memory, se
     assert tea.retrieved() == [1]
 
 
+def test_calls_for_several_users_in_one_turn_have_each_their_own(tea: Memory, serve: Serve, client_of: Client) -> None:
+    """Where the turn is of no user, a call is of the one whom it names."""
+    server = serve("Yes.", "Yes.")
+
+    @reflexio.capture(client=tea.client)
+    def job(_: str) -> str:
+        for user_id in ("ann", "bob"):
+            client_of(server, user_id=user_id).chat.completions.create(model="m", messages=ASK)
+        return "done"
+
+    job("Answer all")
+    assert [holds(request["messages"][1]["content"]) for request in server.requests] == [True, False]
+
+
 def test_retries_of_the_sdk_carry_the_block_once(tea: Memory, serve: Serve, client_of: Client) -> None:
     """Each attempt is the same request."""
     answers: list[Any] = [ScriptedError(500), "Yes."]

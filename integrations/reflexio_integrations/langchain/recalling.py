@@ -59,15 +59,17 @@ class Recalling:
 
     def where(self, run: Any = None, context: object = None) -> Where:
         """Whose: what is named here, else by the ``context`` of the ``run`` (a run manager of LangChain), its turn,
-        ``configurable`` or ``metadata``, else by the session around. A turn that does not know its user learns it so.
+        ``configurable`` or ``metadata``, else by the session around. A turn that does not know its user learns it so;
+        that user is not the one of another run in it, which names its own.
         """
         turn = RUNS.turn_here(getattr(run, "run_id", None))
+        begun = {"user_id": turn.begun_for, "agent_version": turn.scope.agent_version} if turn else {}
         metadata = getattr(run, "metadata", None)
 
         def named(name: str) -> str | None:
             known = context.get(name) if isinstance(context, Mapping) else getattr(context, name, None)
-            found = getattr(self, name) or known or (getattr(turn.scope, name) if turn else "")
-            found = found or configured(name, metadata) or getattr(current_session(), name, "")
+            found = getattr(self, name) or known or begun.get(name) or configured(name, metadata)
+            found = found or getattr(current_session(), name, "") or getattr(turn and turn.scope, name, "")
             return str(found) if found else None
 
         sessions = (configured(name, metadata) for name in SESSION_KEYS)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any, Final, Protocol
 
 from reflexio_middleware.capture.turn import Turn, current_turn, is_switched_off
@@ -65,7 +66,10 @@ class Call:
             if around is None:
                 self._teller.turn.name_user(scope.user_id)
         turn = self._teller.turn if self._teller else None
-        self.question = Question(memory, new.question, turn.scope if turn else scope, turn) if memory.recall else None
+        whose = turn.scope if turn else scope
+        if turn is not None and not turn.begun_for and scope.user_id:
+            whose = replace(whose, user_id=scope.user_id)  # not one whom another run in the turn has named
+        self.question = Question(memory, new.question, whose, turn) if memory.recall else None
 
     def body_with(self, block: str) -> dict[str, Any]:
         """The body of the request, with what was recalled; where a block stands already, without."""

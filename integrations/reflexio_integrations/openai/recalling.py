@@ -57,7 +57,10 @@ class Question:
     def known(self) -> Recall | None:
         """What was recalled for this turn already."""
         found = _of_turns.get(self.turn, {}) if self.turn is not None else {}
-        return found.get(self._key()) if self.text else next(reversed(list(found.values())), None)
+        if self.text:
+            return found.get(self._key())
+        mine = [recall for key, recall in found.items() if key[1] == self.scope.user_id]
+        return mine[-1] if mine else None
 
     def ask(self) -> Recall | None:
         """Recall; None where there is nothing to ask."""
