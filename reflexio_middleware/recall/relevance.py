@@ -31,7 +31,7 @@ _USUAL: Final = 50
 """The number of learnings that the floors hold for."""
 _FEWEST: Final = 10
 """Among fewer the floors sink no further."""
-_COVERAGE_STEP: Final = 0.03
+_WORDS_STEP: Final = 0.03
 _COSINE_STEP: Final = 0.02
 """By how much they rise with each doubling. What 95 of 100 prompts that fit nothing stay below was measured to rise by
 0.02 to 0.035, among 6 learnings to 500."""
@@ -64,7 +64,12 @@ def floors_of(meaning: Meaning | None) -> Floors:
 
 
 def _min_coverage(among: int) -> float:
-    return MIN_COVERAGE + _COVERAGE_STEP * _doublings(among)
+    return MIN_COVERAGE + _WORDS_STEP * _doublings(among)
+
+
+def _min_share(among: int) -> float:
+    """It does not sink: among few a word of four is as little as among many."""
+    return MIN_SHARE + _WORDS_STEP * max(0.0, _doublings(among))
 
 
 def _doublings(among: int) -> float:
@@ -91,7 +96,9 @@ def why(found: Scored[Any], best_coverage: float, meaning: Meaning | None, among
         admits = f"its meaning is near (cosine {found.cosine:.2f}, {_covered(found)})" if near else ""
     else:
         admits = _why_alone(found, best_coverage, meaning.floor if meaning is not None else None, among)
-    if not admits and found.share >= (MIN_TRIGGER_SHARE if getattr(found.learning, "trigger", None) else MIN_SHARE):
+    if not admits and found.share >= (
+        MIN_TRIGGER_SHARE if getattr(found.learning, "trigger", None) else _min_share(among)
+    ):
         return f"the question names {found.share:.0%} of its words"
     return admits
 
