@@ -117,7 +117,7 @@ def _silence(embedder: Embedder | None, *, fit: bool) -> None:
 
 
 def _sizes(embedder: Embedder | None) -> None:
-    print("6, 40 and 200 learnings, and prompts that are new to them; shares as above")
+    print("6, 40 and 200 learnings, and prompts that were written unseen; shares as above")
     print(f"{'search':<24}{'size':<6}" + "".join(f"{name:>16}" for name in recall_sizes.COLUMNS))
     for name, model in (("full text", None), *((("with " + embedder.name, embedder),) if embedder else ())):
         for size in recall_sizes.SIZES:
