@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
@@ -17,7 +17,7 @@ from reflexio_middleware.recall.render import (
     render,
     tags_of,
 )
-from reflexio_store.contract import Fresh, Meaning, Scored, Store
+from reflexio_store.contract import Answers, Fresh, Meaning, Store
 from reflexio_store.models import (
     STANDING,
     Interaction,
@@ -138,7 +138,7 @@ def choose(
     with store.reading():
         if user_id and store.opted_out(user_id):
             user_id = ""
-        found: Mapping[LearningKind, Sequence[Scored[Learning]]] = store.search(
+        found = store.search(
             _queries(query, user_id, agent_version, _POOL * top_k), meaning=meaning, floors=floors_of(meaning)
         )
         chosen = _standing(store, user_id, agent_version, top_k) if user_id else []
@@ -154,17 +154,15 @@ def choose(
     return Recall(render(learnings, turns), learnings, chosen=tuple(kept), turns=tuple(turns))
 
 
-def _compared(
-    found: Mapping[LearningKind, Sequence[Scored[Learning]]],
-    meaning: Meaning,
-    near: Near,
-) -> dict[LearningKind, list[Scored[Learning]]]:
+def _compared(found: Answers, meaning: Meaning, near: Near) -> Answers:
     """What was found, with its cosines; a trigger stands for its rule, as it is worded as the request to find it."""
     said = [
         getattr(item.learning, "trigger", None) or item.learning.content for hits in found.values() for item in hits
     ]
     cosines = iter(near(meaning, said))
-    return {kind: [replace(item, cosine=next(cosines)) for item in hits] for kind, hits in found.items()}
+    compared = Answers({kind: [replace(item, cosine=next(cosines)) for item in hits] for kind, hits in found.items()})
+    compared.among = found.among
+    return compared
 
 
 def _fresh(found: Sequence[Fresh], most: int, shown: Sequence[Learning]) -> list[Interaction]:
@@ -210,13 +208,11 @@ def _standing(store: Store, user_id: str, agent_version: str, top_k: int) -> lis
     return [Chosen(item, reason="applies to every request") for item in found if isinstance(item, UserPlaybook)]
 
 
-def _fitting(
-    found: Mapping[LearningKind, Sequence[Scored[Learning]]], kind: LearningKind, meaning: Meaning | None
-) -> list[Chosen]:
+def _fitting(found: Answers, kind: LearningKind, meaning: Meaning | None) -> list[Chosen]:
     """What is relevant enough, best first; of those that match alike, what rests on more and is newer goes first."""
     scored = found.get(kind, ())
     best = max((item.coverage for item in scored), default=0.0)
-    fits = [(item, reason) for item in scored if (reason := why(item, best, meaning))]
+    fits = [(item, reason) for item in scored if (reason := why(item, best, meaning, found.among))]
     fits.sort(key=lambda pair: (-round(pair[0].coverage + (pair[0].cosine or 0.0), 1), *_standing_of(pair[0].learning)))
     return [Chosen(item.learning, item.score, item.coverage, item.cosine, reason) for item, reason in fits]
 

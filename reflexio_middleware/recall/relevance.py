@@ -1,12 +1,14 @@
 """Whether a learning is relevant enough for a question, and whether two say the same.
 
-The floors are relative to what the question could attain, so that small and large memories behave alike. They were
+The floors are relative to what the question could attain, and rise with the number of learnings that were searched, so
+that small and large memories behave alike: the more there are, the better fits the best of those that do not. They were
 calibrated on one half of the prompts of ``tests/benchmarks/recall_silence.py`` and measured on the other
 (``recall.py --embedder --fit`` shows how).
 """
 
 from __future__ import annotations
 
+import math
 import re
 from typing import Any, Final
 
@@ -25,6 +27,14 @@ COSINE: Final[dict[str, float]] = {"all-MiniLM-L6-v2": 0.375}
 coverage alone. For other models meaning orders, but admits nothing by itself, unless a floor is set."""
 COVERAGE_WEIGHT: Final = 0.25
 """What a full coverage counts beside the cosine (a logistic regression found 0.2)."""
+_USUAL: Final = 50
+"""The number of learnings that the floors hold for."""
+_FEWEST: Final = 10
+"""Among fewer the floors sink no further."""
+_WORDS_STEP: Final = 0.03
+_COSINE_STEP: Final = 0.02
+"""By how much they rise with each doubling. What 95 of 100 prompts that fit nothing stay below was measured to rise by
+0.02 to 0.035, among 6 learnings to 500."""
 _SAME: Final = 0.8  # of the words of the longer one
 _WORD: Final = re.compile(r"\w+")
 _MEDIA: Final = re.compile(r"^\[(?:image|audio|video|file|document|data)(?:: .*)?\]$", re.MULTILINE)
@@ -50,7 +60,21 @@ def asked_for(query: str) -> str:
 
 def floors_of(meaning: Meaning | None) -> Floors:
     """What a learning must reach in something; what does not, :func:`why` refuses, whatever else is found."""
-    return Floors(MIN_COVERAGE, MIN_SHARE, MIN_TRIGGER_SHARE, _least_cosine(meaning))
+    return Floors(_min_coverage(_FEWEST), MIN_SHARE, MIN_TRIGGER_SHARE, _least_cosine(meaning))
+
+
+def _min_coverage(among: int) -> float:
+    return MIN_COVERAGE + _WORDS_STEP * _doublings(among)
+
+
+def _min_share(among: int) -> float:
+    """It does not sink: among few a word of four is as little as among many."""
+    return MIN_SHARE + _WORDS_STEP * max(0.0, _doublings(among))
+
+
+def _doublings(among: int) -> float:
+    """How often the usual number doubles to make this one, below 0 for fewer; a number that nobody knows is usual."""
+    return math.log2(max(among, _FEWEST) / _USUAL) if among else 0.0
 
 
 def _least_cosine(meaning: Meaning | None) -> float | None:
@@ -59,27 +83,31 @@ def _least_cosine(meaning: Meaning | None) -> float | None:
     if meaning.floor is not None:
         return meaning.floor
     measured = COSINE.get(meaning.model)
-    return None if measured is None else measured - COVERAGE_WEIGHT * MIN_COVERAGE
+    if measured is None:
+        return None
+    return measured + _COSINE_STEP * _doublings(_FEWEST) - COVERAGE_WEIGHT * _min_coverage(_FEWEST)
 
 
-def why(found: Scored[Any], best_coverage: float, meaning: Meaning | None) -> str:
-    """Why a learning is relevant enough, in words; ``""`` where it is not."""
+def why(found: Scored[Any], best_coverage: float, meaning: Meaning | None, among: int) -> str:
+    """Why a learning is relevant enough among so many, in words; ``""`` where it is not."""
     measured = COSINE.get(meaning.model) if meaning is not None and meaning.floor is None else None
     if measured is not None and found.cosine is not None:
-        near = found.cosine + COVERAGE_WEIGHT * found.coverage >= measured
+        near = found.cosine + COVERAGE_WEIGHT * found.coverage >= measured + _COSINE_STEP * _doublings(among)
         admits = f"its meaning is near (cosine {found.cosine:.2f}, {_covered(found)})" if near else ""
     else:
-        admits = _why_alone(found, best_coverage, meaning.floor if meaning is not None else None)
-    if not admits and found.share >= (MIN_TRIGGER_SHARE if getattr(found.learning, "trigger", None) else MIN_SHARE):
+        admits = _why_alone(found, best_coverage, meaning.floor if meaning is not None else None, among)
+    if not admits and found.share >= (
+        MIN_TRIGGER_SHARE if getattr(found.learning, "trigger", None) else _min_share(among)
+    ):
         return f"the question names {found.share:.0%} of its words"
     return admits
 
 
-def _why_alone(found: Scored[Any], best_coverage: float, floor: float | None) -> str:
+def _why_alone(found: Scored[Any], best_coverage: float, floor: float | None, among: int) -> str:
     """Why its meaning alone, or its words alone, admit a learning."""
     if floor is not None and found.cosine is not None and found.cosine >= floor:
         return f"its meaning is near (cosine {found.cosine:.2f})"
-    if found.coverage >= max(MIN_COVERAGE, RELATIVE_COVERAGE * best_coverage):
+    if found.coverage >= max(_min_coverage(among), RELATIVE_COVERAGE * best_coverage):
         return f"it has the words of the question ({_covered(found)})"
     return ""
 

@@ -53,9 +53,14 @@ class Floors:
 
 
 class Answers(dict[LearningKind, "list[Scored[Learning]]"]):
-    """Answers by kind. ``degraded``: the home could not do all that was asked, such as compare meanings."""
+    """Answers by kind.
+
+    ``degraded``: the home could not do all that was asked, such as compare meanings. ``among``: about how many
+    learnings were searched, those of all kinds together; 0: the home does not say.
+    """
 
     degraded = False
+    among = 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -28,6 +28,7 @@ sys.path.insert(0, str(Path(__file__).parent))
 
 import recall_locomo
 import recall_silence
+import recall_sizes
 
 from reflexio_middleware import ReflexioClient
 from reflexio_middleware.embedding import Embedder
@@ -67,6 +68,7 @@ def main() -> None:
     if given.data:
         _locomo(given.data, embedder)
     _silence(embedder, fit=given.fit)
+    _sizes(embedder)
     with tempfile.TemporaryDirectory() as folder:
         url = given.store or f"sqlite:///{folder}/memory.db"
         options: dict[str, Any] = {
@@ -111,6 +113,16 @@ def _silence(embedder: Embedder | None, *, fit: bool) -> None:
             print(f"{name:<24}{half:<6}" + "".join(f"{share:>12.2f}" for share in shares.values()))
     if embedder and fit:
         print(*recall_silence.fitted(embedder), sep="\n")
+    print()
+
+
+def _sizes(embedder: Embedder | None) -> None:
+    print("6, 40 and 200 learnings, and prompts that were written unseen; shares as above")
+    print(f"{'search':<24}{'size':<6}" + "".join(f"{name:>16}" for name in recall_sizes.COLUMNS))
+    for name, model in (("full text", None), *((("with " + embedder.name, embedder),) if embedder else ())):
+        for size in recall_sizes.SIZES:
+            shares = recall_sizes.measured(model, size)
+            print(f"{name:<24}{size:<6}" + "".join(f"{share:>16.2f}" for share in shares.values()))
     print()
 
 

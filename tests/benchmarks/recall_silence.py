@@ -44,9 +44,9 @@ class Prompts:
         said: dict[str, Any] = tomllib.loads((_HERE / "recall_prompts.toml").read_text(encoding="utf-8"))
         others = tomllib.loads((_HERE / "recall_paraphrases.toml").read_text(encoding="utf-8"))
         self.learnings: list[list[str]] = said["learnings"]
-        self.inferences = [(prompt, _content(text)) for _, text, *four in self.learnings for prompt in four[half::2]]
+        self.inferences = [(prompt, content_of(text)) for _, text, *four in self.learnings for prompt in four[half::2]]
         self.paraphrases = [
-            (prompt, _content(text))
+            (prompt, content_of(text))
             for _, text, *_ in self.learnings
             for begins, four in others.items()
             if text.startswith(begins)
@@ -63,14 +63,14 @@ def measured(embedder: Embedder | None) -> Iterator[tuple[str, dict[str, float]]
         teach(client, Prompts(0).learnings)
         for half, name in enumerate(("even", "odd")):
             prompts = Prompts(half)
-            found = [(_recalled(client, prompt), content) for prompt, content in prompts.paraphrases]
-            inferred = [(_recalled(client, prompt), content) for prompt, content in prompts.inferences]
+            found = [(recalled(client, prompt), content) for prompt, content in prompts.paraphrases]
+            inferred = [(recalled(client, prompt), content) for prompt, content in prompts.inferences]
             shares = (
-                _mean([content in contents for contents, content in found]),
-                _mean([len(contents) for contents, _ in found]),
-                _mean([content in contents for contents, content in inferred]),
-                _mean([not _recalled(client, prompt) for prompt in prompts.unrelated]),
-                _mean([not _recalled(client, prompt) for prompt in prompts.everyday]),
+                mean([content in contents for contents, content in found]),
+                mean([len(contents) for contents, _ in found]),
+                mean([content in contents for contents, content in inferred]),
+                mean([not recalled(client, prompt) for prompt in prompts.unrelated]),
+                mean([not recalled(client, prompt) for prompt in prompts.everyday]),
             )
             yield name, dict(zip(COLUMNS, shares, strict=True))
 
@@ -87,7 +87,7 @@ def fitted(embedder: Embedder) -> Iterator[str]:
         wrong = [[_numbers(client, prompt) for prompt in some] for some in (prompts.unrelated, prompts.everyday)]
     for weight in (0.0, 0.1, 0.2, 0.25, 0.3, 0.5):
         floor = max(_quantile([_best(item, weight) for item in some]) for some in wrong)
-        found = _mean([_best(item, weight) > floor for item in right])
+        found = mean([_best(item, weight) > floor for item in right])
         yield f"weight {weight:.2f}, floor {floor:.3f}: {found:.2f}"
 
 
@@ -106,14 +106,17 @@ def _quantile(values: Sequence[float]) -> float:
     return sorted(values)[min(len(values) - 1, int(_SILENT * len(values)))]
 
 
-def _recalled(client: ReflexioClient, prompt: str) -> list[str]:
+def recalled(client: ReflexioClient, prompt: str) -> list[str]:
+    """What the learnings that a prompt recalls say."""
     found: Recall = client.recall(prompt, user_id=USER, agent_version=VERSION, top_k=5)
     return [item.content for item in found.learnings]
 
 
-def _content(text: str) -> str:
+def content_of(text: str) -> str:
+    """What a learning says, without its trigger."""
     return text.rpartition(" => ")[2]
 
 
-def _mean(values: Sequence[float]) -> float:
+def mean(values: Sequence[float]) -> float:
+    """Their mean; 0 for none."""
     return sum(values) / max(1, len(values))

@@ -82,7 +82,7 @@ def test_of_a_measured_model_meaning_and_words_count_together(
     monkeypatch: pytest.MonkeyPatch, prompt: str, recalled: list[str]
 ) -> None:
     """Neither alone is as good a reason as both."""
-    monkeypatch.setitem(COSINE, "topics", 1.05)
+    monkeypatch.setitem(COSINE, "topics", 1.15)
     with client_of(Topics()) as client:
         client.add_user_profile([{"user_id": "ann", "content": "on the horse reads of rivers, birds, stones and maps"}])
         client.flush()
@@ -100,6 +100,19 @@ def test_a_model_is_asked_with_text_that_can_be_sent() -> None:
 
     with client_of(Sent(), embedding_floor=0.9) as client:
         assert client.recall("bring me a \ud83c beverage", user_id="ann").learnings
+
+
+@pytest.mark.parametrize(("others", "recalled"), [(5, ["likes tea"]), (400, [])])
+def test_what_is_near_enough_among_few_is_not_among_many(
+    monkeypatch: pytest.MonkeyPatch, others: int, recalled: list[str]
+) -> None:
+    """By chance the nearest of many is nearer than the nearest of few."""
+    monkeypatch.setitem(COSINE, "topics", 0.98)
+    with client_of(Topics()) as client:
+        client.add_user_profile([{"user_id": "ann", "content": f"number {each}"} for each in range(others)])
+        client.flush()
+        found = client.recall("bring me a beverage", user_id="ann")
+        assert [item.content for item in found.learnings] == recalled
 
 
 def test_a_floor_of_ones_own_lets_meaning_recall() -> None:

@@ -73,6 +73,26 @@ def test_what_fits_is_recalled_and_nothing_else(known: ReflexioClient, query: st
     assert bool(found) == bool(expected) == bool(found.text)
 
 
+@pytest.mark.parametrize(("others", "recalled"), [(5, 1), (400, 0)])
+def test_what_is_enough_among_few_is_not_among_many(client: ReflexioClient, others: int, recalled: int) -> None:
+    """A third of the question's words: some learning of many has so much of it by chance."""
+    said = ["Rehearses with her cello every other Thursday evening.", *(f"Number {each}." for each in range(others))]
+    client.add_user_profile([{"user_id": "ann", "content": text} for text in said])
+    found = client.recall("Which cello strings are warmest?", user_id="ann")
+    assert texts(found) == said[:recalled]
+
+
+@pytest.mark.parametrize(("others", "recalled"), [(5, 1), (400, 0)])
+def test_a_word_of_a_short_fact_is_enough_among_few_alone(client: ReflexioClient, others: int, recalled: int) -> None:
+    """A long request names some word of many by chance."""
+    said = ["Collects Belgian postcards.", *(f"Number {each}." for each in range(others))]
+    client.add_user_profile([{"user_id": "ann", "content": text} for text in said])
+    query = (
+        "Draft a leaflet for our museum shop: opening hours, entrance fees, guided tours, lockers, postcards, parking."
+    )
+    assert texts(client.recall(query, user_id="ann")) == said[:recalled]
+
+
 @pytest.mark.parametrize("query", ["Which knot do I use to fasten a boat to a ring?", "Give me a riddle, an old one."])
 def test_a_common_word_recalls_no_short_fact(client: ReflexioClient, query: str) -> None:
     """Though it is a third of what the fact says; a word that tells something does."""

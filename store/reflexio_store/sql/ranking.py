@@ -40,13 +40,15 @@ class Matches:
     """What the index says of a question.
 
     ``weights`` are the words' (by rarity) and ``attainable`` their sum; ``mean`` is the usual length of a document;
-    ``rows`` are the candidates, the likeliest first. ``complete`` says that every document with any of the words is
-    among them; ``holders`` are the documents of each word that chose them.
+    ``documents`` are how many the scopes hold, 0 where none holds a word; ``rows`` are the candidates, the likeliest
+    first. ``complete`` says that every document with any of the words is among them; ``holders`` are the documents of
+    each word that chose them.
     """
 
     weights: Mapping[str, float]
     attainable: float
     mean: float
+    documents: int
     rows: Sequence[int]
     complete: bool
     holders: Mapping[str, Sequence[int]]
@@ -72,7 +74,7 @@ def look_up(
     terms = dict.fromkeys(term for question in questions for term in terms_of(question.scopes, question.words))
     counts = dict(zip(terms, text.counts(connection, index, list(terms)), strict=True))
     if not any(counts.values()):
-        return [Matches({}, 0.0, 1.0, (), True, {}) for _ in questions]
+        return [Matches({}, 0.0, 1.0, 0, (), True, {}) for _ in questions]
     found = [_found(question, counts) for question in questions]
     chosen = [_choosing(counted, most) for counted in found]
     wanted = [
@@ -131,7 +133,7 @@ def _matches(
     likeliest.sort(key=roughly.__getitem__, reverse=True)  # of those that are equal the newer one stays first
     whole = len(chosen) == sum(map(bool, found.values()))
     complete = whole and all(found[word] <= most for word in chosen)
-    return Matches(weights, sum(weights.values()), mean, likeliest, complete, holders)
+    return Matches(weights, sum(weights.values()), mean, documents, likeliest, complete, holders)
 
 
 def _rarity(found: int, documents: int) -> float:

@@ -111,6 +111,7 @@ class LearningSearch(Part):
                 if stand < item.limit and unseen:
                     best = self._further(connection, item, cosines)
                 found[item.kind.name] = best
+                found.among += match.documents or (len(cosines.rows) if cosines else 0)
         return found
 
     def _near(self, connection: Connection, asked: _Asked, meaning: Meaning | None) -> Cosines | None:
