@@ -29,8 +29,8 @@ COVERAGE_WEIGHT: Final = 0.25
 """What a full coverage counts beside the cosine (a logistic regression found 0.2)."""
 _USUAL: Final = 50
 """The number of learnings that the floors hold for."""
-_FEWEST: Final = 10
-"""Among fewer the floors sink no further."""
+_FEWEST, _MOST = 10, 500
+"""Among fewer the floors sink no further, among more they rise no further: nothing was measured there."""
 _WORDS_STEP: Final = 0.03
 _COSINE_STEP: Final = 0.02
 """By how much they rise with each doubling. What 95 of 100 prompts that fit nothing stay below was measured to rise by
@@ -74,7 +74,7 @@ def _min_share(among: int) -> float:
 
 def _doublings(among: int) -> float:
     """How often the usual number doubles to make this one, below 0 for fewer; a number that nobody knows is usual."""
-    return math.log2(max(among, _FEWEST) / _USUAL) if among else 0.0
+    return math.log2(min(max(among, _FEWEST), _MOST) / _USUAL) if among else 0.0
 
 
 def _least_cosine(meaning: Meaning | None) -> float | None:
