@@ -300,6 +300,21 @@ def test_a_bare_model_knows_the_user_of_its_run(
         assert [found.kind for said in item.interactions for found in said.retrieved_learnings] == ["profile"]
 
 
+@pytest.mark.parametrize("aside", [{}, {"lc_source": "summarization"}])
+@pytest.mark.parametrize("operation", BARE)
+@pytest.mark.parametrize("kind", [ScriptedModel, StreamingModel, _Streams, _Blocks])
+def test_the_memory_is_asked_once_for_the_user_of_the_run_alone(
+    learned: Memory, aside: Config, operation: str, kind: type[ScriptedModel]
+) -> None:
+    """A provider's ways call one another, some in threads that know no run: the session around counts for nothing."""
+    model = kind(answers=["whatever"])
+    before = learned.client.stats().get("recalls", 0)
+    with reflexio.session("s", user_id="ann", client=learned.client):
+        BARE[operation](with_memory(model).with_config(metadata={"user_id": "bob"} | aside))
+    assert [_blocks(messages) for messages in model.seen] == [0]
+    assert learned.client.stats().get("recalls", 0) - before == (0 if aside else 1)
+
+
 @pytest.mark.parametrize("outer", ["captured", "handled"])
 @pytest.mark.parametrize("named", ["metadata", "session"])
 def test_runs_for_several_users_in_one_turn_have_each_their_own(learned: Memory, outer: str, named: str) -> None:

@@ -143,14 +143,23 @@ def _question(messages: Sequence[Any], run: Any) -> str:
     return "" if is_aside(getattr(run, "metadata", None)) else question_in(messages)
 
 
-def _with_recall(self: BaseChatModel, messages: Sequence[Any], run: Any) -> list[Any]:
-    how: Recalling = getattr(self, _SLOT)
-    return with_block(messages, how.block(_question(messages, run), run), how.placement)
+class _Asked(list[Any]):
+    """A prompt for which the memory was asked: one way of a provider, or of LangChain, calls another with it, some in a
+    thread where nothing tells whose run it is."""
 
 
-async def _awith_recall(self: BaseChatModel, messages: Sequence[Any], run: Any) -> list[Any]:
+def _with_recall(self: BaseChatModel, messages: Sequence[Any], run: Any) -> Sequence[Any]:
+    if isinstance(messages, _Asked):
+        return messages
     how: Recalling = getattr(self, _SLOT)
-    return with_block(messages, await how.ablock(_question(messages, run), run), how.placement)
+    return _Asked(with_block(messages, how.block(_question(messages, run), run), how.placement))
+
+
+async def _awith_recall(self: BaseChatModel, messages: Sequence[Any], run: Any) -> Sequence[Any]:
+    if isinstance(messages, _Asked):
+        return messages
+    how: Recalling = getattr(self, _SLOT)
+    return _Asked(with_block(messages, await how.ablock(_question(messages, run), run), how.placement))
 
 
 def _call(own: Callable[..., Any]) -> Callable[..., Any]:
