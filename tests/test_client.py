@@ -417,6 +417,33 @@ def test_turns_go_to_the_first_client_that_is_still_open(tmp_path: Path) -> None
         assert [item.content for item in second.get_interactions("u").interactions] == ["ok", "for the second"]
 
 
+def test_the_default_client_is_found_while_others_are_made_and_closed(tmp_path: Path) -> None:
+    """Whichever thread does so, in the middle of the search."""
+    ended, failed = threading.Event(), list[BaseException]()
+
+    def search() -> None:
+        while not ended.is_set() and not failed:
+            reflexio.set_default_client(None)
+            try:
+                reflexio.default_client()
+            except RuntimeError as error:
+                failed.append(error)
+
+    interval = sys.getswitchinterval()
+    with ReflexioClient(f"sqlite:///{tmp_path / 'a.db'}", learning="off"):
+        searching = threading.Thread(target=search)
+        sys.setswitchinterval(1e-6)
+        searching.start()
+        try:
+            for _ in range(40):
+                ReflexioClient(f"sqlite:///{tmp_path / 'b.db'}", learning="off").close()
+        finally:
+            ended.set()
+            searching.join()
+            sys.setswitchinterval(interval)
+    assert failed == []
+
+
 HEAVY = ["sqlalchemy", "sqlmodel", "alembic", "pydantic_settings", "typer", "rich", "openai", "httpx", "langchain_core"]
 
 

@@ -419,7 +419,8 @@ _open_clients: weakref.WeakKeyDictionary[Core, None] = weakref.WeakKeyDictionary
 
 def open_clients() -> list[Core]:
     """The clients of this process that are not closed, in the order in which they were made."""
-    return [client for client in list(_open_clients) if not client.is_closed]
+    made = (held() for held in _open_clients.keyrefs())  # at once: another thread may be making or closing one
+    return [client for client in made if client is not None and not client.is_closed]
 
 
 def _close_at_exit() -> None:
