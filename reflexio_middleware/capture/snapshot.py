@@ -82,13 +82,16 @@ def field_of(value: Any, name: str, default: Any = None) -> Any:
 
 def held_in(value: Any) -> Mapping[str, Any]:
     """What a mapping, or a data object (a dataclass, a Pydantic model, a named tuple), holds by name; of any other
-    value nothing. Only declared fields are read: no property of an object runs."""
+    value nothing. Only declared fields are read, where they are kept: no property runs, and no record is loaded."""
     if isinstance(value, Mapping):
         return value
     kind = type(value)
     declared = "_fields" if isinstance(value, tuple) else "__dataclass_fields__"
     names = field_of(kind, declared) or field_of(kind, "model_fields")
-    return {name: field_of(value, name) for name in names} if isinstance(names, (Mapping, tuple)) else {}
+    if not isinstance(names, (Mapping, tuple)):
+        return {}
+    kept = None if isinstance(value, tuple) else field_of(value, "__dict__")
+    return {name: field_of(value, name) if not kept else kept[name] for name in names if not kept or name in kept}
 
 
 def as_text(value: Any) -> str:

@@ -15,6 +15,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import BaseModel
+from sqlalchemy import event
+from sqlmodel import Field, Session, SQLModel, create_engine
 
 from reflexio_middleware import capture, current_turn, session, turn
 from reflexio_middleware.guard import raise_internal_errors
@@ -359,6 +361,34 @@ def test_streams_are_joined(sink: ListSink) -> None:
     assert inspect.isgeneratorfunction(agent)
     assert list(agent("q")) == ["a", "b", "c"]
     assert sink.said == [[("user", "q"), ("assistant", "abc")]]
+
+
+class Note(SQLModel, table=True):
+    """A record of the host's, as an agent may be handed it."""
+
+    id: int = Field(primary_key=True)
+    prompt: str
+
+
+def test_no_record_is_loaded_to_look_for_a_message(sink: ListSink) -> None:
+    """What a database object does not hold yet, it would ask the database for."""
+    engine = create_engine("sqlite://")
+    SQLModel.metadata.create_all(engine, [Note.__table__])
+    asked: list[str] = []
+
+    @capture
+    def agent(note: Note, said: str) -> str:
+        return "yes"
+
+    with Session(engine) as database:
+        note = Note(id=1, prompt="secret")
+        database.add(note)
+        database.commit()
+        event.listen(engine, "before_cursor_execute", lambda *args: asked.append(args[2]))
+        agent(note, "is it?")
+        assert asked == [] and sink.said == [[("user", "is it?"), ("assistant", "yes")]]
+        assert note.prompt == "secret" and asked
+    engine.dispose()
 
 
 @dataclass
