@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Any, Final
 
 from reflexio_middleware.recall.relevance import asked_for, fits, floors_of, says_same, says_something, why, words_in
@@ -139,7 +140,7 @@ def choose(
         if user_id and store.opted_out(user_id):
             user_id = ""
         found = store.search(
-            _queries(query, user_id, agent_version, _POOL * top_k), meaning=meaning, floors=floors_of(meaning)
+            _queries(query, user_id, agent_version, _POOL * top_k), meaning=meaning, floors=partial(floors_of, meaning)
         )
         chosen = _standing(store, user_id, agent_version, top_k) if user_id else []
         personal = user_id and most_turns

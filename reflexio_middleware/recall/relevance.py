@@ -58,9 +58,10 @@ def asked_for(query: str) -> str:
     return _MEDIA.sub("", query).strip() or query
 
 
-def floors_of(meaning: Meaning | None) -> Floors:
-    """What a learning must reach in something; what does not, :func:`why` refuses, whatever else is found."""
-    return Floors(_min_coverage(_FEWEST), MIN_SHARE, MIN_TRIGGER_SHARE, _least_cosine(meaning))
+def floors_of(meaning: Meaning | None, among: int) -> Floors:
+    """What a learning must reach in something among so many; what does not, :func:`why` refuses, whatever else is
+    found."""
+    return Floors(_min_coverage(among), _min_share(among), MIN_TRIGGER_SHARE, _least_cosine(meaning, among))
 
 
 def _min_coverage(among: int) -> float:
@@ -77,7 +78,7 @@ def _doublings(among: int) -> float:
     return math.log2(min(max(among, _FEWEST), _MOST) / _USUAL) if among else 0.0
 
 
-def _least_cosine(meaning: Meaning | None) -> float | None:
+def _least_cosine(meaning: Meaning | None, among: int) -> float | None:
     if meaning is None:
         return None
     if meaning.floor is not None:
@@ -85,7 +86,7 @@ def _least_cosine(meaning: Meaning | None) -> float | None:
     measured = COSINE.get(meaning.model)
     if measured is None:
         return None
-    return measured + _COSINE_STEP * _doublings(_FEWEST) - COVERAGE_WEIGHT * _min_coverage(_FEWEST)
+    return measured + _COSINE_STEP * _doublings(among) - COVERAGE_WEIGHT * _min_coverage(among)
 
 
 def why(found: Scored[Any], best_coverage: float, meaning: Meaning | None, among: int) -> str:

@@ -7,7 +7,7 @@ so that others write in between: one that raises may have been done in part, and
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from typing import Any, Literal, Protocol, runtime_checkable
 
@@ -177,7 +177,7 @@ class Learnings(Protocol):
         *,
         meaning: Meaning | None = None,
         mode: SearchMode = "hybrid",
-        floors: Floors | None = None,
+        floors: Callable[[int], Floors] | None = None,
     ) -> Answers:
         """Several kinds in one read of one state: as :meth:`search_learnings`, an answer for each kind asked for.
 
@@ -185,7 +185,8 @@ class Learnings(Protocol):
             queries: What is looked for, by kind.
             meaning: The vector of the queries' text; None: full text alone.
             mode: Which of both counts: ``fts``, ``vector`` (``meaning`` is needed to find anything) or ``hybrid``.
-            floors: What reaches none of these may be left out, which saves reading it; None: all that matches.
+            floors: Given how many learnings there are (``Answers.among``), what one must reach: what reaches none of it
+                may be left out, which saves reading it. None: all that matches.
         """
         ...
 

@@ -6,8 +6,8 @@ the scope: what other users have stored changes neither the order nor a number.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Final, NamedTuple
 
 from sqlalchemy import Connection, RowMapping
@@ -41,7 +41,7 @@ class _Asked:
     owner: str | None
     question: Question
     limit: int
-    floors: Floors | None
+    floors: Floors | None = None
 
     @property
     def portion(self) -> int:
@@ -81,7 +81,7 @@ class LearningSearch(Part):
         *,
         meaning: Meaning | None = None,
         mode: SearchMode = "hybrid",
-        floors: Floors | None = None,
+        floors: Callable[[int], Floors] | None = None,
     ) -> Answers:
         """Several kinds in one read of one state; see the contract."""
         meaning = None if mode == "fts" else meaning
@@ -90,7 +90,7 @@ class LearningSearch(Part):
         asked = [
             made
             for kind, query in queries.items()
-            if (made := _asked(kind_named(kind), query, words[query.query], meaning, floors))
+            if (made := _asked(kind_named(kind), query, words[query.query], meaning))
         ]
         found = Answers((kind, []) for kind in queries)
         if not asked or (meaning is None and not by_words):
@@ -99,6 +99,11 @@ class LearningSearch(Part):
         with self._database.read() as connection:
             matches = look_up(connection, text, "learning", [item.question for item in asked])
             near = [self._near(connection, item, meaning) for item in asked]
+            found.among = sum(
+                match.documents or (len(cosines.rows) if cosines else 0)
+                for match, cosines in zip(matches, near, strict=True)
+            )
+            asked = [replace(item, floors=floors(found.among)) for item in asked] if floors else asked
             rows = [
                 _first(item, match if by_words else None, cosines)
                 for item, match, cosines in zip(asked, matches, near, strict=True)
@@ -111,7 +116,6 @@ class LearningSearch(Part):
                 if stand < item.limit and unseen:
                     best = self._further(connection, item, cosines)
                 found[item.kind.name] = best
-                found.among += match.documents or (len(cosines.rows) if cosines else 0)
         return found
 
     def _near(self, connection: Connection, asked: _Asked, meaning: Meaning | None) -> Cosines | None:
@@ -173,16 +177,14 @@ class LearningSearch(Part):
         return {(row[kind.owner], str(row[kind.key])): row for row in found}
 
 
-def _asked(
-    kind: Kind, query: LearningQuery, words: Sequence[str], meaning: Meaning | None, floors: Floors | None
-) -> _Asked | None:
+def _asked(kind: Kind, query: LearningQuery, words: Sequence[str], meaning: Meaning | None) -> _Asked | None:
     """What is to be looked for; None where there is nothing, or nobody to look for it for."""
     owner = query.user_id if kind.personal else query.agent_version
     statuses = [None] if query.status_filter is None else list(dict.fromkeys(query.status_filter))
     if not (words or meaning) or not statuses or (kind.personal and not owner):
         return None
     scopes = [kind.scope(owner, status) for status in statuses]
-    return _Asked(kind, query, owner, Question(words, scopes), min(query.top_k or _TOP, _MOST), floors)
+    return _Asked(kind, query, owner, Question(words, scopes), min(query.top_k or _TOP, _MOST))
 
 
 def _reaches(floors: Floors, has_trigger: bool, coverage: float, share: float, cosine: float | None) -> bool:

@@ -152,7 +152,7 @@ class TestSearch:
         facts = [f"tea tea{number} and many more words that nobody asks for at all" for number in range(9)]
         store.add_learnings([UserProfile(user_id="ada", content=text) for text in ["tea", "zebra horse", *facts]])
         query = LearningQuery(user_id="ada", query="tea zebra horse", top_k=5)
-        found = store.search({"profile": query}, floors=Floors(coverage=0.5, share=0.9, trigger_share=0.9))
+        found = store.search({"profile": query}, floors=lambda _: Floors(0.5, share=0.9, trigger_share=0.9))
         assert {hit.learning.content for hit in found["profile"]} == {"tea", "zebra horse"}
 
     @pytest.mark.needs("scores")
