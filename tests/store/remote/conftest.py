@@ -21,6 +21,6 @@ def server() -> Iterator[ReflexioServer]:
 
 @pytest.fixture
 def home(server: ReflexioServer) -> Iterator[Store]:
-    """A home on that server, patient for half a second."""
-    with closing(open_store(f"{server.url}?timeout=0.5&search_timeout=0.3")) as made:
+    """A home on that server, patient for a second: a busy machine answers in that time."""
+    with closing(open_store(f"{server.url}?timeout=1&search_timeout=0.3")) as made:
         yield made
