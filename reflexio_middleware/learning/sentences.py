@@ -33,11 +33,11 @@ _QUOTES: Final = (
 )
 _SPLIT: Final = re.compile(
     r"(?<!\bDr\.)(?<!\bMr\.)(?<!\bMs\.)(?<!\bMrs\.)(?<!\bSt\.)(?<!\bNo\.)(?<!\bvs\.)(?<!\be\.g\.)(?<!\bi\.e\.)"
-    r"(?<=[.!?…;])[)\]]{0,3}\s+|\n+|\s+[\u2013\u2014-]{1,2}\s+",
+    r"(?<=[.!?…;])[)\]]{0,3}\s+|\n+|(?<![^\S\n])[^\S\n]+[\u2013\u2014-]{1,2}\s+",
 )
 _STRAIGHT: Final = {0x2018: "'", 0x2019: "'"}
 _COLON: Final = re.compile(r":\s")
-_LIST_MARK: Final = re.compile(r"^\s*(?:[-*•]|\d{1,2}[.)])\s+")
+_LIST_MARK: Final = re.compile(r"^\s*(?:[\u2013\u2014*•-]|\d{1,2}[.)])\s+")
 _CONTRACTIONS: Final = (
     (re.compile(r"\bcan'?t\b|\bcan not\b", re.IGNORECASE), "cannot"),
     (re.compile(r"\bwon't\b", re.IGNORECASE), "will not"),

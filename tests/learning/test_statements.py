@@ -123,6 +123,7 @@ def test_a_topical_order_is_no_standing_one(learn: Learn) -> None:
         ("You should have asked for my budget.", "Ask for the user's budget."),
         ("You should have booked the direct train.", "Book the direct train."),
         ("Quit using emojis.", "Do not use emojis."),
+        ("About me:\n\u2013 a wheelchair user\n\u2013 I have a cat.", "Has a cat."),
         ("make it a list, not a table", "Make it a list, not a table."),
         ("Please refrain from using emojis.", "Do not use emojis."),
         ("All your answers should be in Spanish.", "Answer in Spanish."),
