@@ -8,6 +8,7 @@ from typing import Any
 import orjson
 
 _OPTIONS = orjson.OPT_NON_STR_KEYS
+_LEAST, _BEYOND = -(2**63), 2**64
 _ESCAPED_NUL = "\\u0000"
 
 
@@ -31,7 +32,8 @@ def storable_text(text: str) -> str:
 
 
 def storable_json(value: Any) -> Any:
-    """The value with every text in it made storable, and of numbers what JSON has no form for as None."""
+    """The value with every text in it made storable, and of numbers what JSON has no form for as None; whole numbers
+    beyond 64 bits as text, as they would be read back as rounded ones."""
     if isinstance(value, str):
         return storable_text(value)
     if isinstance(value, dict):
@@ -40,4 +42,6 @@ def storable_json(value: Any) -> Any:
         return [storable_json(item) for item in value]
     if (isinstance(value, float) and value != value) or value in (float("inf"), float("-inf")):
         return None
+    if isinstance(value, int) and not _LEAST <= value < _BEYOND:
+        return str(value)
     return value

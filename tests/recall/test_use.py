@@ -60,6 +60,15 @@ def test_an_answer_cites_only_what_it_was_shown(client: ReflexioClient) -> None:
     assert [item.tag for item in data.interactions[-1].citations] == ["p1"]
 
 
+def test_an_outcome_may_come_with_numbers_of_any_size(client: ReflexioClient) -> None:
+    """Those beyond 64 bits are kept as text, with all their digits."""
+    learn(client)
+    ask(client, "Yes.", "s")
+    client.mark_session_outcome("s", "success", 1_700_000_000, metadata={"wei": 10**30 + 1, "gas": -(2**63)})
+    [stored] = client.get_session_outcomes().session_outcomes
+    assert stored.metadata == {"wei": f"{10**30 + 1}", "gas": -(2**63)}
+
+
 def test_use_counts_shown_cited_and_outcomes(client: ReflexioClient) -> None:
     """Of sessions reported by ``mark_session_outcome``, inside the scope without naming them."""
     learn(client)

@@ -8,6 +8,8 @@ from typing import Annotated, Any, Literal
 import orjson
 from pydantic import Field, StringConstraints, field_validator
 
+from reflexio_store.json_text import storable_json
+
 from .interactions import Value
 from .publish import NonBlank
 
@@ -34,7 +36,7 @@ class SessionOutcome(Value):
     @classmethod
     def _bounded(cls, value: dict[str, Any] | None) -> dict[str, Any] | None:
         try:
-            size = len(orjson.dumps(value))
+            size = len(orjson.dumps(storable_json(value)))
         except TypeError as error:
             raise ValueError("must be JSON") from error
         if size > _MAX_METADATA:
