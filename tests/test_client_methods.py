@@ -106,8 +106,11 @@ def test_numbers_kinds_and_lists_that_make_no_sense_are_refused(client: Reflexio
         ("learning_ids", lambda: client.get_learning_use("profile", "p1")),
         ("learning_ids", lambda: client.get_learning_use("profile", None)),  # type: ignore[arg-type]
         ("kind", lambda: client.get_learning_use("profiles", ["p1"])),  # type: ignore[arg-type]
-        ("top_k", lambda: client.get_profile_change_log(limit=-1)),
-        ("top_k", lambda: client.get_user_playbook_change_log(limit="many")),  # type: ignore[arg-type]
+        ("limit", lambda: client.get_profile_change_log(limit=-1)),
+        ("limit", lambda: client.get_user_playbook_change_log(limit="many")),  # type: ignore[arg-type]
+        ("limit", lambda: client.get_all_profiles(limit=0)),
+        ("limit", lambda: client.get_all_interactions(limit=0)),
+        ("limit", lambda: client.get_agent_playbooks(limit=0)),
         ("user_id", lambda: client.delete_session("s", user_id=5)),  # type: ignore[arg-type]
         ("user_id", lambda: client.finalize_session("s", user_id=5)),  # type: ignore[arg-type]
         ("user_id", lambda: client.upgrade_profiles(user_id=5)),  # type: ignore[arg-type]

@@ -32,11 +32,11 @@ from reflexio_middleware.learning.worker import LearningWorker
 from reflexio_middleware.recall.render import TokenCounter, estimate_tokens
 from reflexio_middleware.scope import Scope
 from reflexio_middleware.settings import Settings, data_folder, parts_of, read_settings
-from reflexio_store.contract import Meaning, Store
+from reflexio_store.contract import Embeddable, Meaning, Store
 from reflexio_store.errors import InvalidInputError, StoreUnavailableError, StoreUnreachableError, StoreURLError
 from reflexio_store.forking import protect
 from reflexio_store.homes import is_server, name_of, open_store
-from reflexio_store.models import problems_of
+from reflexio_store.models import SearchMode, problems_of
 
 M = TypeVar("M", bound=BaseModel)
 _STORING: Final = 0.75
@@ -44,17 +44,20 @@ _STORING: Final = 0.75
 
 
 def checked(model: type[M], **fields: Any) -> M:
-    """``model`` of these fields (None counts as not given); space around an id is no part of it.
+    """``model`` of these fields (None counts as not given; ``limit`` is its ``top_k``); space around an id is no part
+    of it.
 
     Raises:
         InvalidInputError: A field is unusable; it names each.
     """
-    given = {name: value for name, value in fields.items() if value is not None}
+    given = {"top_k" if name == "limit" else name: value for name, value in fields.items() if value is not None}
     ids = {name: value.strip() for name, value in given.items() if name.endswith("_id") and isinstance(value, str)}
     try:
         return model(**given | ids)
     except ValidationError as error:
-        raise InvalidInputError("The call was refused", problems_of(error)) from error
+        called = {"top_k": "limit"} if "limit" in fields else {}
+        problems = [(called.get(place, place), problem) for place, problem in problems_of(error)]
+        raise InvalidInputError("The call was refused", problems) from error
 
 
 def values_of(model: type[M], values: Any, name: str) -> list[M]:
@@ -183,9 +186,21 @@ class Core:
             raise InvalidInputError("The client cannot be made", [problem])
         return False
 
-    def _meaning(self, query: str) -> Meaning | None:
-        """The meaning of a query; None where there is no embedder, or it fails or takes too long."""
-        return self._embedding.meaning(query, self.settings.embedding_timeout) if self._embedding else None
+    def _meaning(
+        self, store: Store, text: str, mode: SearchMode, *, embedded: bool = True
+    ) -> tuple[Meaning | None, SearchMode, bool]:
+        """The meaning of a query; the mode that is then to be had, and whether that is less than was wanted.
+
+        Without an embedder, or where it fails or takes too long, that is full text; a server embeds by itself.
+        ``embedded``: what is searched has vectors.
+        """
+        if not isinstance(store, Embeddable):
+            return None, mode, False
+        embedding = self._embedding if embedded else None
+        meaning = embedding.meaning(text, self.settings.embedding_timeout) if embedding and mode != "fts" else None
+        if meaning:
+            return meaning, mode, False
+        return None, "fts", mode == "vector" or (mode == "hybrid" and embedding is not None)
 
     def _open(self) -> Store:
         return self._opening.store()

@@ -27,7 +27,7 @@ class HistoryApi(Core):
     def _history(
         self, kind: LearningKind, user_id: str | None, learning_id: str | int | None, limit: int
     ) -> ProfileChangeLogResponse:
-        query = checked(LearningQuery, user_id=user_id, top_k=limit)
+        query = checked(LearningQuery, user_id=user_id, limit=limit)
         one = None if learning_id is None else str(learning_id)
         found = self._settled().history(kind, user_id=query.user_id, learning_id=one, limit=query.top_k)
         return ProfileChangeLogResponse(profile_change_logs=found)

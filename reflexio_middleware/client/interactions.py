@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import datetime
+from typing import Any
 
 from reflexio_middleware.client.core import Core, checked, named
 from reflexio_middleware.client.requests import told
@@ -12,6 +13,7 @@ from reflexio_store.models import (
     BulkDeleteResponse,
     DeleteInteractionResponse,
     GetInteractionsRequest,
+    Interaction,
     InteractionsResponse,
     SearchInteractionRequest,
     SearchMode,
@@ -36,13 +38,11 @@ class InteractionsApi(Core):
             end_time=end_time,
             top_k=top_k,
         )
-        found = self._settled().get_interactions(query)
-        return InteractionsResponse(interactions=found, msg=f"Found {len(found)} interaction(s)")
+        return _found(self._settled().get_interactions(query))
 
     def get_all_interactions(self, limit: int = 100) -> InteractionsResponse:
         """The newest interactions of all users, newest request first."""
-        found = self._settled().get_interactions(checked(GetInteractionsRequest, top_k=limit))
-        return InteractionsResponse(interactions=found, msg=f"Found {len(found)} interaction(s)")
+        return _found(self._settled().get_interactions(checked(GetInteractionsRequest, limit=limit)))
 
     def search_interactions(
         self,
@@ -60,20 +60,20 @@ class InteractionsApi(Core):
 
         A message is also found by what was said just before and after it. Of a long backlog, such as an import, the
         newest 1,000 requests are found at once; ``degraded`` says that others are not indexed yet.
-        ``search_mode="fts"`` leaves meaning out, which counts where messages are embedded (the setting
-        ``embed_messages``).
+        ``search_mode`` means what it means for :meth:`search`, where messages are embedded (the setting
+        ``embed_messages``); else full text answers.
         """
         wanted = checked(
             SearchInteractionRequest, user_id=user_id, request_id=request_id, query=query, start_time=start_time,
             end_time=end_time, top_k=top_k, most_recent_k=most_recent_k, search_mode=search_mode,
         )  # fmt: skip
-        by_meaning = self.settings.embed_messages and wanted.search_mode != "fts"
-        store = self._settled()
-        ours = store if isinstance(store, Embeddable) else None  # a server makes its own vector of the query
-        meaning = self._meaning(query) if query and by_meaning and ours else None
-        found = store.search_interactions(wanted, meaning=meaning)
-        partly = bool(query) and ours is not None and ours.unindexed(user_id=wanted.user_id) > 0
-        return InteractionsResponse(interactions=found, msg=f"Found {len(found)} interaction(s)", degraded=partly)
+        store, text, embedded = self._settled(), (wanted.query or "").strip(), self.settings.embed_messages
+        if not text:
+            return _found(store.search_interactions(wanted))
+        meaning, mode, missed = self._meaning(store, text, wanted.search_mode, embedded=embedded)
+        found = store.search_interactions(wanted.model_copy(update={"search_mode": mode}), meaning=meaning)
+        partly = isinstance(store, Embeddable) and store.unindexed(user_id=wanted.user_id) > 0
+        return _found(found, degraded=missed or partly, search_mode_effective=mode)
 
     def delete_interaction(
         self,
@@ -103,3 +103,7 @@ class InteractionsApi(Core):
         """
         receipt = self._settled().delete_requests(None)
         return BulkDeleteResponse(success=True, deleted_count=receipt.interactions, message=f"Deleted {told(receipt)}")
+
+
+def _found(interactions: list[Interaction], **search: Any) -> InteractionsResponse:
+    return InteractionsResponse(interactions=interactions, msg=f"Found {len(interactions)} interaction(s)", **search)

@@ -15,6 +15,8 @@ from reflexio_store.models import (
     Learning,
     LearningKind,
     LearningQuery,
+    SearchMode,
+    SearchOptions,
     Status,
     UpdateResponse,
 )
@@ -30,18 +32,39 @@ class LearningsCore(Core):
     list, None stands for current. Times are datetimes or ISO text; naive ones are local."""
 
     def _found(
-        self, kind: LearningKind, model: type[V], *, threshold: float | None = None, **fields: Any
-    ) -> tuple[list[V], str]:
+        self,
+        kind: LearningKind,
+        model: type[V],
+        *,
+        threshold: float | None = None,
+        search_mode: SearchMode | None = None,
+        **fields: Any,
+    ) -> tuple[list[V], dict[str, Any]]:
+        """What matches, and the other fields of the answer."""
         query = checked(LearningQuery, **fields)
-        if threshold is not None and not (isinstance(threshold, (int, float)) and 0 <= threshold <= 1):
-            raise InvalidInputError("The call was refused", [("threshold", "must be a number from 0 to 1")])
-        store = self._settled()
+        how = checked(SearchOptions, threshold=threshold, search_mode=search_mode)
         if query.query and query.query.strip():
-            scored = store.search_learnings(kind, query)
-            found: list[Learning] = [item.learning for item in scored if item.coverage >= (threshold or 0.0)]
+            searched, told = self._searched({kind: query}, query.query, how)
+            found = searched[kind]
         else:
-            found = store.get_learnings(kind, query)
-        return [item for item in found if isinstance(item, model)], f"Found {len(found)} {kind.replace('_', ' ')}(s)"
+            found, told = self._settled().get_learnings(kind, query), {}
+        told["msg"] = f"Found {len(found)} {kind.replace('_', ' ')}(s)"
+        return [item for item in found if isinstance(item, model)], told
+
+    def _searched(
+        self, queries: Mapping[LearningKind, LearningQuery], text: str, how: SearchOptions
+    ) -> tuple[dict[LearningKind, list[Learning]], dict[str, Any]]:
+        """What matches ``text``, by kind, best first; and what the answer says of the search."""
+        store = self._settled()
+        meaning, mode, missed = self._meaning(store, text, how.search_mode)
+        answers = store.search(queries, meaning=meaning, mode=mode)
+        least = how.threshold or 0.0
+        found: dict[LearningKind, list[Learning]] = {
+            kind: [item.learning for item in items if max(item.coverage, item.cosine or 0.0) >= least]
+            for kind, items in answers.items()
+        }
+        effective = "fts" if answers.degraded else mode
+        return found, {"degraded": answers.degraded or missed, "search_mode_effective": effective}
 
     def _added(self, values: Sequence[Learning]) -> AddResponse:
         ids = self.store.add_learnings([_of_a_user(value) for value in values])

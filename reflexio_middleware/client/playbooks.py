@@ -54,7 +54,7 @@ class PlaybooksApi(LearningsCore):
     ) -> UserPlaybooksResponse:
         """User playbooks, newest first. With a ``query`` (which needs a ``user_id``), best match first."""
         return self._user_playbooks(
-            top_k=limit, ids=None if user_playbook_id is None else [str(user_playbook_id)], user_id=user_id,
+            limit=limit, ids=None if user_playbook_id is None else [str(user_playbook_id)], user_id=user_id,
             source_request_id=request_id, query=query, playbook_name=playbook_name, agent_version=agent_version,
             start_time=start_time, end_time=end_time, status_filter=status_filter, tags=tags,
         )  # fmt: skip
@@ -79,16 +79,16 @@ class PlaybooksApi(LearningsCore):
     ) -> UserPlaybooksResponse:
         """User playbooks that match, best first. Without a ``user_id`` there are none: a missing user is nobody.
 
-        ``threshold`` is the share (0 to 1) of the query that a playbook must cover; ``search_mode``, ``request_id``,
+        ``threshold`` (0 to 1) and ``search_mode`` mean what they mean for :meth:`search`. ``request_id``,
         ``session_id`` and ``enable_reformulation`` are accepted for compatibility.
         """
-        del search_mode, request_id, session_id, enable_reformulation
+        del request_id, session_id, enable_reformulation
         if not user_id:
             return UserPlaybooksResponse(msg="No user_id was given: nothing personal is searched")
         return self._user_playbooks(
             query=query, user_id=user_id, agent_version=agent_version, playbook_name=playbook_name, source=source,
             start_time=start_time, end_time=end_time, status_filter=status_filter, tags=tags, top_k=top_k,
-            threshold=threshold,
+            threshold=threshold, search_mode=search_mode,
         )  # fmt: skip
 
     def update_user_playbook(
@@ -143,7 +143,7 @@ class PlaybooksApi(LearningsCore):
     ) -> AgentPlaybooksResponse:
         """Agent playbooks of any approval, newest first (best match first with a ``query``)."""
         return self._agent_playbooks(
-            top_k=limit, ids=None if agent_playbook_id is None else [str(agent_playbook_id)], query=query,
+            limit=limit, ids=None if agent_playbook_id is None else [str(agent_playbook_id)], query=query,
             playbook_name=playbook_name, agent_version=agent_version, start_time=start_time, end_time=end_time,
             status_filter=status_filter, playbook_status_filter=_listed(playbook_status_filter), tags=tags,
         )  # fmt: skip
@@ -167,15 +167,15 @@ class PlaybooksApi(LearningsCore):
     ) -> AgentPlaybooksResponse:
         """Agent playbooks that match, best first; only approved ones unless ``playbook_status_filter`` says else.
 
-        ``threshold`` is the share (0 to 1) of the query that a playbook must cover; ``search_mode``, ``request_id``,
+        ``threshold`` (0 to 1) and ``search_mode`` mean what they mean for :meth:`search`. ``request_id``,
         ``session_id`` and ``enable_reformulation`` are accepted for compatibility.
         """
-        del search_mode, request_id, session_id, enable_reformulation
+        del request_id, session_id, enable_reformulation
         statuses = _listed(playbook_status_filter) or [PlaybookStatus.APPROVED]
         return self._agent_playbooks(
             query=query, agent_version=agent_version, playbook_name=playbook_name, start_time=start_time,
             end_time=end_time, status_filter=status_filter, playbook_status_filter=statuses, tags=tags, top_k=top_k,
-            threshold=threshold,
+            threshold=threshold, search_mode=search_mode,
         )  # fmt: skip
 
     def update_agent_playbook(
@@ -226,12 +226,12 @@ class PlaybooksApi(LearningsCore):
         return BulkDeleteResponse(success=True, deleted_count=gone, message=f"Deleted {gone}")
 
     def _user_playbooks(self, **fields: Any) -> UserPlaybooksResponse:
-        found, message = self._found("user_playbook", UserPlaybook, **fields)
-        return UserPlaybooksResponse(user_playbooks=found, msg=message)
+        found, told = self._found("user_playbook", UserPlaybook, **fields)
+        return UserPlaybooksResponse(user_playbooks=found, **told)
 
     def _agent_playbooks(self, **fields: Any) -> AgentPlaybooksResponse:
-        found, message = self._found("agent_playbook", AgentPlaybook, **fields)
-        return AgentPlaybooksResponse(agent_playbooks=found, msg=message)
+        found, told = self._found("agent_playbook", AgentPlaybook, **fields)
+        return AgentPlaybooksResponse(agent_playbooks=found, **told)
 
 
 def _listed(value: PlaybookStatus | str | Sequence[PlaybookStatus | str] | None) -> list[PlaybookStatus] | None:

@@ -61,7 +61,7 @@ class ProfilesApi(LearningsCore):
     ) -> ProfilesResponse:
         """Profiles of all users, newest first. ``status_filter`` is one of ``current``, ``pending``, ``archived``..."""
         statuses = None if status_filter is None else [None if status_filter == "current" else status_filter]
-        return self._profiles(user_id=user_id, top_k=limit, status_filter=statuses)
+        return self._profiles(user_id=user_id, limit=limit, status_filter=statuses)
 
     def search_user_profiles(
         self,
@@ -83,14 +83,15 @@ class ProfilesApi(LearningsCore):
     ) -> ProfilesResponse:
         """Profiles of a user that match ``query``, best first; without one, the newest.
 
-        ``threshold`` is the share (0 to 1) of the query that a profile must cover. ``search_mode`` (full text is what
-        this home has), ``request_id``, ``session_id``, ``custom_feature``, ``extractor_name`` and
-        ``enable_reformulation`` are accepted for compatibility.
+        ``threshold`` (0 to 1) and ``search_mode`` mean what they mean for :meth:`search`. ``request_id``,
+        ``session_id``, ``custom_feature``, ``extractor_name`` and ``enable_reformulation`` are accepted for
+        compatibility.
         """
-        del search_mode, request_id, session_id, custom_feature, extractor_name, enable_reformulation
+        del request_id, session_id, custom_feature, extractor_name, enable_reformulation
         return self._profiles(
             user_id=named("user_id", user_id), query=query, source_request_id=generated_from_request_id,
             start_time=start_time, end_time=end_time, top_k=top_k, source=source, tags=tags, threshold=threshold,
+            search_mode=search_mode,
         )  # fmt: skip
 
     search_profiles = search_user_profiles
@@ -153,5 +154,5 @@ class ProfilesApi(LearningsCore):
         return ProfilesResponse(user_profiles=found, msg=f"Found {len(found)} profile(s)")
 
     def _profiles(self, **fields: Any) -> ProfilesResponse:
-        found, message = self._found("profile", UserProfile, **fields)
-        return ProfilesResponse(user_profiles=found, msg=message)
+        found, told = self._found("profile", UserProfile, **fields)
+        return ProfilesResponse(user_profiles=found, **told)

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Final
 
-from reflexio_middleware.client.core import Core, checked
-from reflexio_store.contract import Embeddable
+from reflexio_middleware.client.core import checked
+from reflexio_middleware.client.learnings import LearningsCore
 from reflexio_store.models import (
     AgentPlaybook,
     EntityType,
@@ -23,7 +23,7 @@ from reflexio_store.models import (
 _KINDS: Final[tuple[LearningKind, ...]] = ("profile", "user_playbook", "agent_playbook")
 
 
-class RetrievalApi(Core):
+class RetrievalApi(LearningsCore):
     """The part of the client that searches what was learned."""
 
     def search(
@@ -83,30 +83,20 @@ class RetrievalApi(Core):
             conversation_history=conversation_history, search_mode=search_mode, request_id=request_id,
             session_id=session_id,
         )  # fmt: skip
-        store = self._settled()
-        ours = isinstance(store, Embeddable)  # a server makes its own vector of the query
-        meaning = self._meaning(wanted.query) if ours and wanted.search_mode != "fts" else None
-        mode: SearchMode = wanted.search_mode if meaning or not ours else "fts"
         kinds: list[LearningKind] = ["profile", "user_playbook", "agent_playbook"] if user_id else ["agent_playbook"]
         queries: dict[LearningKind, LearningQuery] = {
             kind: _query(kind, wanted)
             for kind in kinds
             if wanted.entity_types is None or f"{kind}s" in wanted.entity_types
         }
-        found = store.search(queries, meaning=meaning, mode=mode)
-        least = wanted.threshold or 0.0
-        profiles, playbooks, shared = (
-            [item.learning for item in found.get(kind, ()) if max(item.coverage, item.cosine or 0.0) >= least]
-            for kind in _KINDS
-        )
-        expected = self._embedding is not None or wanted.search_mode == "vector"
+        found, told = self._searched(queries, wanted.query, wanted)
+        profiles, playbooks, shared = (found.get(kind, []) for kind in _KINDS)
         return UnifiedSearchResponse(
             profiles=[item for item in profiles if isinstance(item, UserProfile)],
             user_playbooks=[item for item in playbooks if isinstance(item, UserPlaybook)],
             agent_playbooks=[item for item in shared if isinstance(item, AgentPlaybook)],
             msg=f"Found {len(profiles) + len(playbooks) + len(shared)} learning(s)",
-            degraded=found.degraded or (mode != wanted.search_mode and expected),
-            search_mode_effective="fts" if found.degraded else mode,
+            **told,
         )
 
 

@@ -7,6 +7,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -17,6 +18,8 @@ from reflexio_middleware.guard import raise_internal_errors
 from reflexio_middleware.recall.relevance import COSINE, says_same, says_something, words_in
 from reflexio_store.contract import Embeddable
 from reflexio_store.errors import InvalidInputError, MissingExtraError
+from reflexio_store.models import AgentPlaybooksResponse, ProfilesResponse, UserPlaybooksResponse
+from tests.store.conftest import wait_until
 
 TOPICS = {"tea": 0, "beverage": 0, "horse": 1, "stallion": 1}
 
@@ -139,6 +142,54 @@ def test_an_outage_degrades_to_full_text_and_says_so(topics: Topics) -> None:
         assert (answer.profiles[0].content, answer.search_mode_effective, answer.degraded) == ("likes tea", "fts", True)
         assert client.recall("some tea please", user_id="ann")
         assert client.stats()["embeddings_failed"] >= 1
+
+
+def test_each_kind_is_searched_by_the_mode_that_is_asked_for(topics: Topics) -> None:
+    """Profiles, user playbooks and agent playbooks alike, within their filters; an outage is told there, too."""
+    with client_of(topics) as client:
+        client.add_user_playbook([{"user_id": "ann", "content": "offer tea", "agent_version": "v1"}])
+        client.add_agent_playbooks([{"content": "pour tea", "agent_version": "v1", "playbook_status": "approved"}])
+        client.flush()
+        searches = [
+            partial(client.search_user_profiles, "ann", threshold=0.9),
+            partial(client.search_user_playbooks, user_id="ann", agent_version="v1", threshold=0.9),
+            partial(client.search_agent_playbooks, agent_version="v1", threshold=0.9),
+        ]
+        for search in searches:
+            assert len(found_by(search(query="beverage", search_mode="vector"))) == 1
+            assert search(query="beverage").search_mode_effective == "hybrid"
+            words = search(query="beverage", search_mode="fts")
+            assert found_by(words) == [] and not words.degraded
+            with pytest.raises(InvalidInputError, match="search_mode"):
+                search(query="beverage", search_mode="odd")
+        assert not client.search_user_profiles("ann", "beverage", threshold=0.9, source="elsewhere").user_profiles
+        assert not client.search_user_playbooks("beverage", "ann", threshold=0.9, agent_version="v2").user_playbooks
+        assert client.get_profiles("ann").search_mode_effective is None
+        topics.fails = True
+        with raise_internal_errors(enabled=False):
+            late = [search(query="tea", search_mode="vector") for search in searches]
+        assert [(answer.degraded, answer.search_mode_effective) for answer in late] == [(True, "fts")] * 3
+
+
+@pytest.mark.parametrize("embedded", [True, False])
+def test_messages_are_searched_by_the_mode_that_is_asked_for(topics: Topics, embedded: bool) -> None:
+    """Where they are embedded; else full text answers, and says so to whoever asked for meaning."""
+    with ReflexioClient("sqlite://", learning="off", embedder=topics, embed_messages=embedded) as client:
+        client.publish_interaction("ann", [{"content": "some tea"}, {"content": "a horse"}], session_id="s")
+        client.flush()
+        search = partial(client.search_interactions, "ann")
+        assert [item.content for item in search(query="tea").interactions][:1] == ["some tea"]
+        wait_until(lambda: bool(search(query="beverage").interactions) is embedded)
+        words = search(query="beverage", search_mode="fts")
+        assert (words.interactions, words.degraded, words.search_mode_effective) == ([], False, "fts")
+        meant = search(query="a horse with a beverage beverage", search_mode="vector")
+        assert (meant.degraded, meant.search_mode_effective) == ((False, "vector") if embedded else (True, "fts"))
+        assert search(most_recent_k=1).search_mode_effective is None
+
+
+def found_by(answer: ProfilesResponse | UserPlaybooksResponse | AgentPlaybooksResponse) -> list[object]:
+    [found] = [value for _, value in answer if isinstance(value, list)]
+    return found
 
 
 def test_texts_are_embedded_when_the_model_is_back(topics: Topics) -> None:

@@ -96,14 +96,21 @@ class SearchInteractionRequest(_Window):
     search_mode: SearchMode = "hybrid"
 
 
-class InteractionsResponse(Value):
-    """Answer of ``get_interactions`` and ``search_interactions``. ``degraded`` is *ours*: messages of the user are not
-    indexed yet, so that a search may have left some out."""
+class _Found(Value):
+    """``search_mode_effective`` tells what a search went by, None where there was no query; ``degraded``, that another
+    mode was wanted."""
 
     success: bool = True
-    interactions: list[Interaction] = Field(default_factory=list)
     msg: str | None = None
     degraded: bool = False
+    search_mode_effective: SearchMode | None = None
+
+
+class InteractionsResponse(_Found):
+    """Answer of ``get_interactions`` and ``search_interactions``. ``degraded`` also says that messages of the user are
+    not indexed yet, so that a search may have left some out."""
+
+    interactions: list[Interaction] = Field(default_factory=list)
 
 
 class LearningQuery(_Window):
@@ -128,28 +135,22 @@ class LearningQuery(_Window):
     top_k: int | None = Field(default=None, gt=0)
 
 
-class ProfilesResponse(Value):
+class ProfilesResponse(_Found):
     """Answer of ``get_profiles`` and ``search_user_profiles``."""
 
-    success: bool = True
     user_profiles: list[UserProfile] = Field(default_factory=list)
-    msg: str | None = None
 
 
-class UserPlaybooksResponse(Value):
+class UserPlaybooksResponse(_Found):
     """Answer of ``get_user_playbooks`` and ``search_user_playbooks``."""
 
-    success: bool = True
     user_playbooks: list[UserPlaybook] = Field(default_factory=list)
-    msg: str | None = None
 
 
-class AgentPlaybooksResponse(Value):
+class AgentPlaybooksResponse(_Found):
     """Answer of ``get_agent_playbooks`` and ``search_agent_playbooks``."""
 
-    success: bool = True
     agent_playbooks: list[AgentPlaybook] = Field(default_factory=list)
-    msg: str | None = None
 
 
 class ConversationTurn(Value):
@@ -159,7 +160,15 @@ class ConversationTurn(Value):
     content: NonBlank
 
 
-class UnifiedSearchRequest(Value):
+class SearchOptions(Value):
+    """How something is searched. ``threshold`` is the share of the query's weight that a result must cover, or its
+    cosine; None: any match."""
+
+    threshold: float | None = Field(default=None, ge=0, le=1)
+    search_mode: SearchMode = "hybrid"
+
+
+class UnifiedSearchRequest(SearchOptions):
     """One query over the three kinds of learnings, within one user and one agent version.
 
     Without ``user_id`` nothing personal is returned; without ``agent_playbook_status_filter`` only approved agent
@@ -168,7 +177,6 @@ class UnifiedSearchRequest(Value):
 
     query: NonBlank
     top_k: int = Field(default=5, ge=1, le=100)
-    threshold: float | None = Field(default=None, ge=0, le=1)
     agent_version: str | None = None
     playbook_name: str | None = None
     user_id: ShortId | None = None
@@ -177,22 +185,17 @@ class UnifiedSearchRequest(Value):
     entity_types: list[EntityType] | None = None
     agent_playbook_status_filter: list[PlaybookStatus] | None = None
     conversation_history: list[ConversationTurn] | None = None
-    search_mode: SearchMode = "hybrid"
     request_id: ShortId | None = None
     session_id: ShortId | None = None
 
 
-class UnifiedSearchResponse(Value):
+class UnifiedSearchResponse(_Found):
     """Answer of ``search``: each list is ordered, best match first."""
 
-    success: bool = True
     profiles: list[UserProfile] = Field(default_factory=list)
     agent_playbooks: list[AgentPlaybook] = Field(default_factory=list)
     user_playbooks: list[UserPlaybook] = Field(default_factory=list)
     reformulated_query: str | None = None
-    msg: str | None = None
-    degraded: bool = False
-    search_mode_effective: SearchMode | None = None
 
 
 class DeleteResponse(Value):

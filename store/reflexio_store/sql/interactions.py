@@ -51,7 +51,7 @@ class Interactions(Indexing):
             which = [_c.user_id == query.user_id, *_conditions(query)]
             with self._database.read() as connection:
                 return _newest(connection, which, query.most_recent_k)
-        words = query_words(query.query)
+        words = [] if meaning and query.search_mode == "vector" else query_words(query.query)
         if not (words or meaning):
             return []
         self.index_interactions(user_id=query.user_id)
