@@ -11,6 +11,8 @@ from typing import Any, Final
 
 import orjson
 
+from reflexio_store.json_text import storable_whole
+
 MAX_DEPTH: Final = 20
 MAX_ITEMS: Final = 10_000
 _MAX_HASHED: Final = 10_000_000
@@ -116,9 +118,7 @@ def _encodable(text: str) -> bool:
 def _number(value: float | None) -> Any:
     if isinstance(value, float) and not math.isfinite(value):
         return str(value)
-    if isinstance(value, int) and not isinstance(value, bool) and not -(2**63) <= value < 2**64:
-        return str(value) if value.bit_length() < 4000 else f"<int of {value.bit_length()} bits>"
-    return value
+    return storable_whole(value) if isinstance(value, int) else value
 
 
 def _known(value: Any) -> Any:

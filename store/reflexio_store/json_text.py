@@ -9,6 +9,7 @@ import orjson
 
 _OPTIONS = orjson.OPT_NON_STR_KEYS
 _LEAST, _BEYOND = -(2**63), 2**64
+_MOST_BITS = 4000
 _ESCAPED_NUL = "\\u0000"
 
 
@@ -32,8 +33,8 @@ def storable_text(text: str) -> str:
 
 
 def storable_json(value: Any) -> Any:
-    """The value with every text in it made storable, and of numbers what JSON has no form for as None; whole numbers
-    beyond 64 bits as text, as they would be read back as rounded ones."""
+    """The value with every text and whole number in it made storable, and of others what JSON has no form for as
+    None."""
     if isinstance(value, str):
         return storable_text(value)
     if isinstance(value, dict):
@@ -42,6 +43,12 @@ def storable_json(value: Any) -> Any:
         return [storable_json(item) for item in value]
     if (isinstance(value, float) and value != value) or value in (float("inf"), float("-inf")):
         return None
-    if isinstance(value, int) and not _LEAST <= value < _BEYOND:
-        return str(value)
-    return value
+    return storable_whole(value) if isinstance(value, int) else value
+
+
+def storable_whole(value: int) -> int | str:
+    """A whole number; beyond 64 bits as text, as it would be read back as a rounded one, and of 1,200 digits or more as
+    a marker, as Python may refuse to write it."""
+    if _LEAST <= value < _BEYOND:
+        return value
+    return str(value) if value.bit_length() < _MOST_BITS else f"<int of {value.bit_length()} bits>"

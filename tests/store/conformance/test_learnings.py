@@ -136,10 +136,12 @@ class TestLearnings:
         assert store.counts()["profiles"] == 0
 
     def test_a_whole_number_beyond_64_bits_keeps_all_its_digits(self, store: Store) -> None:
-        """As text: databases' readers would round it."""
-        store.add_learnings([UserProfile(user_id="ada", content="rich", custom_features={"wei": 10**30 + 1, "n": -1})])
+        """As text: databases' readers would round it. One that Python itself does not write is told by its size."""
+        numbers = {"wei": 10**30 + 1, "n": -1, "yes": True, "endless": 1 << 20_000}
+        store.add_learnings([UserProfile(user_id="ada", content="rich", custom_features=numbers)])
         [found] = store.get_learnings("profile", LearningQuery(user_id="ada"))
-        assert isinstance(found, UserProfile) and found.custom_features == {"wei": f"{10**30 + 1}", "n": -1}
+        kept = {"wei": f"{10**30 + 1}", "n": -1, "yes": True, "endless": "<int of 20001 bits>"}
+        assert isinstance(found, UserProfile) and found.custom_features == kept
 
     @pytest.mark.parametrize("fields", [{"user_id": "bob"}, {"colour": 1}, {"content": ""}, {"status": "odd"}])
     def test_an_unusable_update_is_refused(self, store: Store, fields: dict[str, Any]) -> None:

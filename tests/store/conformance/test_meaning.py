@@ -151,6 +151,26 @@ class TestMeaning:
         query = SearchInteractionRequest(user_id="ada", query="hot beverages")
         assert store.search_interactions(query, meaning=Meaning("m", [0, 0, 1]))[0].content == "plays chess"
 
+    def test_words_count_for_nothing_where_messages_are_searched_by_meaning_alone(
+        self, store: Store, turn: MakeTurn
+    ) -> None:
+        """In a mode of both, what has the words is found, too."""
+        store.add_turns([turn("drinks tea", at=1), turn("plays chess", at=2, session_id="s2")])
+        assert isinstance(store, Embeddable) and store.index_interactions() == 2
+        store.put_vectors(
+            "m",
+            {
+                item.number: VECTORS[item.text]
+                for item in store.unembedded("m", messages=True)
+                if item.text == "plays chess"
+            },
+        )
+        for mode, wanted in (("hybrid", {"drinks tea", "plays chess"}), ("vector", {"plays chess"})):
+            query = SearchInteractionRequest(user_id="ada", query="tea", search_mode=mode)
+            assert {
+                item.content for item in store.search_interactions(query, meaning=Meaning("m", [0, 0, 1]))
+            } == wanted
+
 
 class TestSearchingSeveralKinds:
     def test_each_kind_answers_as_if_it_had_been_asked_alone(self, store: Store) -> None:
